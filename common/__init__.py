@@ -1,0 +1,1 @@
+"""Shared ground of all papers: backbones, diffusion mathematics, data, metrics, training, and the harness of claims."""

@@ -1,0 +1,86 @@
+"""What a paper's `experiments.py` is made of: experiments, their grids of configs, and the run that they see.
+
+An experiment is a pure function `(config, seed, run) -> rows`. `config` is a frozen dataclass of plain values, `seed` is
+the only source of randomness, and `run` is where the function finds its device and the artifacts of the experiments that
+it needs, and leaves arrays, checkpoints and training metrics. Rows are flat dicts of numbers and strings; the harness adds
+the config's fields and the seed to each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+Row = Mapping[str, float | int | str | bool]
+
+PRESETS = ("quick", "small", "gpu")
+
+
+class Run(Protocol):
+    """What an experiment sees of the run that it is."""
+
+    folder: Path
+    """The run's folder while it is being written: checkpoints go here, and survive a killed run."""
+    device: str
+    """A torch device string: 'cpu', 'cuda', 'cuda:1'."""
+    needs: Mapping[str, Path]
+    """The finished run folder of each `Need`, by the need's key."""
+
+    def log(self, **metrics: float) -> None:
+        """Append one line to `metrics.jsonl` (training curves; never results)."""
+
+    def save_arrays(self, **arrays: Any) -> None:
+        """Write `arrays.npz` for figures; call once."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one run takes; Ray schedules by it, and `cpus` is the thread count that a run sets before anything else."""
+
+    cpus: int = 1
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The configs of one experiment in one preset, and how many seeds (0 .. seeds-1) each is run with."""
+
+    configs: Sequence[Any]
+    seeds: int = 1
+
+
+@dataclass(frozen=True)
+class Need:
+    """A run whose artifacts another run reads: the experiment's name, its config and seed."""
+
+    experiment: str
+    config: Any
+    seed: int
+
+
+def _nothing_needed(config: Any, seed: int) -> Mapping[str, Need]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment of a paper.
+
+    `version` is raised by whoever changes what the function computes: it is part of a run's address, so that results of the
+    old code are not taken for results of the new. `needs` maps a config and seed to the runs whose folders the function
+    will find in `run.needs` under the same keys.
+    """
+
+    function: Callable[[Any, int, Run], Sequence[Row]]
+    config: type
+    presets: Mapping[str, Grid]
+    version: int = 1
+    resources: Mapping[str, Resources] = field(default_factory=dict)
+    """By preset; `Resources()` where a preset is not named."""
+    needs: Callable[[Any, int], Mapping[str, Need]] = _nothing_needed
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__

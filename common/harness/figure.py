@@ -1,0 +1,36 @@
+"""A figure of a paper: drawn from the finished runs of a preset, with the words that a reader needs beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.figure import Figure as MatplotlibFigure
+
+
+class Results(Protocol):
+    """The finished runs of one paper in one preset."""
+
+    tables: Mapping[str, pd.DataFrame]
+    """Rows by experiment, with the config's fields and `seed` as columns."""
+
+    def arrays(self, experiment: str, **where: Any) -> list[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]:
+        """The `arrays.npz` of every run of `experiment` whose config fields (or `seed`) equal `where`, with its config."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: `draw` gets the results, and is called only where the preset has every one of `experiments`."""
+
+    name: str
+    """File name without its ending, and anchor on the page."""
+    alt: str
+    """Alternative text: what is drawn."""
+    caption: str
+    """What to see in it."""
+    experiments: tuple[str, ...]
+    draw: Callable[[Results], MatplotlibFigure]

@@ -1,0 +1,1 @@
+"""One package per weekly paper; `common.harness.paper.discover` finds the cards."""
