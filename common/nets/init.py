@@ -1,6 +1,7 @@
 """Weights at the start, drawn from a generator that the caller owns.
 
-PyTorch's own layers draw from the global seed when they are built, so layers here are built empty and filled by `xavier_`.
+PyTorch's own layers draw from the global seed when they are built, so layers here are built empty, and filled by
+`xavier_`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def xavier_(layer: nn.Module, gain: float, generator: torch.Generator | None) -> None:
-    """Fill `layer.weight` with U(-a, a), a = gain √(6 / (fan_in + fan_out)), and `layer.bias` with 0 (Glorot & Bengio 2010).
+    """Fill `layer.weight` with U(-a, a), a = gain √(6 / (fan_in + fan_out)), and `layer.bias` with 0.
 
-    `weight` is (out, in, *kernel); both fans count the kernel's taps. `generator` None means torch's default generator.
+    Glorot & Bengio 2010. `weight` is (out, in, *kernel); both fans count the kernel's taps. `generator` None means torch's
+    default generator.
     """
     weight = layer.weight
     assert isinstance(weight, Tensor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +16,8 @@ from common.nets.init import linear
 class MLP(nn.Module):
     """F(x, c_noise) -> like x, for points x: (B, D).
 
-    `hidden_layers` layers of `hidden` SiLU units on [x, Fourier features of c_noise, class label]. The last layer starts at
-    1e-5 of its usual size, so that the network begins as (nearly) zero and a preconditioned denoiser as c_skip x.
+    `hidden_layers` layers of `hidden` SiLU units on [x, Fourier features of c_noise, class label]. The last layer starts
+    at 1e-5 of its usual size, so that the network begins as (nearly) zero and a preconditioned denoiser as c_skip x.
     Frequencies are N(0, `scale`²): c_noise = ¼ ln σ spans about 3 units, so scale 1 resolves it without aliasing.
     """
 
@@ -37,9 +38,7 @@ class MLP(nn.Module):
         self.dim, self.label_dim = dim, label_dim
         self.embed = FourierEmbedding(features, scale, generator)
         widths = [dim + features + label_dim] + [hidden] * hidden_layers
-        self.hidden = nn.ModuleList(
-            linear(n_in, n_out, generator) for n_in, n_out in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.hidden = nn.ModuleList(linear(n_in, n_out, generator) for n_in, n_out in pairwise(widths))
         self.out = linear(hidden, dim, generator, gain=1e-5)
 
     def forward(self, x: Tensor, c_noise: Tensor, class_labels: Tensor | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""The U-Nets DDPM++ and NCSN++ (Song et al. 2021, arXiv 2011.13456) as EDM uses them (arXiv 2206.00364, Appendix F, Table 7).
+"""The U-Nets DDPM++ and NCSN++ (Song et al. 2021, arXiv 2011.13456) as EDM uses them (2206.00364, Appendix F, Table 7).
 
 `ddpmpp(32, 3, label_dim=10, augment_dim=9)` is the published class-conditional CIFAR-10 network, key for key.
 """
@@ -24,7 +24,7 @@ class UNet(nn.Module):
     resolution          H = W of x; divisible by 2^(L-1), else ValueError
     model_channels      channels at multiplier 1; channel_mult gives the multiplier of each resolution, finest first
     num_blocks          residual blocks per resolution of the encoder (the decoder has one more)
-    attn_resolutions    resolutions whose encoder blocks (all) and decoder (its last block) attend; the middle always does
+    attn_resolutions    resolutions at which all encoder blocks and the last decoder block attend; the middle always does
     label_dim           number of classes, 0 for none;  augment_dim: length of the augmentation label, 0 for none
     embedding           features of c_noise: (B,) -> (B, K);  K its number of features
     residual_encoder    whether a pyramid of the input is added in at every resolution (NCSN++)
@@ -132,7 +132,7 @@ class UNet(nn.Module):
     ) -> Tensor:
         """x: (B, C, H, W); c_noise: () or (B,); class_labels: (B,) whole numbers or (B, K); augment_labels: (B, A).
 
-        Returns (B, C_out, H, W). None for class_labels is the label "no class"; None for augment_labels "not augmented".
+        Returns (B, C_out, H, W). None for class_labels is the label "no class", and for augment_labels "not augmented".
         Raises ValueError where a shape does not match.
         """
         expected = (self.in_channels, self.resolution, self.resolution)
@@ -196,7 +196,10 @@ def ncsnpp(
     generator: torch.Generator | None = None,
     **kwargs: Any,
 ) -> UNet:
-    """NCSN++: Fourier features, [1, 3, 3, 1] resampling, residual encoder (EDM's "VE" architecture). `kwargs` as for `UNet`."""
+    """NCSN++: Fourier features, [1, 3, 3, 1] resampling, residual encoder (EDM's "VE" architecture).
+
+    `kwargs` as for `UNet`.
+    """
     return UNet(
         resolution,
         in_channels,

@@ -20,8 +20,8 @@ Filter = Sequence[int]
 class Conv(nn.Module):
     """A convolution, after resampling by two where asked: y = conv(resample(x)) + bias.
 
-    `up` and `down` filter with the separable `resample_filter`, normalised to unit sum, zero beyond the border: [1, 1] is the
-    box (average pooling; nearest neighbour), [1, 3, 3, 1] the smoother one of NCSN++. x: (B, C, H, W).
+    `up` and `down` filter with the separable `resample_filter`, normalised to unit sum, zero beyond the border: [1, 1] is
+    the box (average pooling; nearest neighbour), [1, 3, 3, 1] the smoother one of NCSN++. x: (B, C, H, W).
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Conv(nn.Module):
         """x at half or twice the resolution; x itself where neither is asked for."""
         if self.resample_filter is None:
             return x
-        # The box filter by pooling and repetition: the same numbers as the depthwise convolution, many times faster on a CPU.
+        # The box filter as pooling and repetition: the numbers of the depthwise convolution, many times faster on a CPU.
         if self.is_box:
             return F.avg_pool2d(x, 2) if self.down else F.interpolate(x, scale_factor=2, mode="nearest")
         taps = self.resample_filter.expand(x.shape[1], -1, -1, -1)
@@ -68,8 +68,8 @@ class Conv(nn.Module):
 class ResidualDown(Conv):
     """NCSN++'s step of the residual input pyramid: y = resample(conv(x)) + bias, at half the resolution.
 
-    The convolution comes first, and is evaluated beyond the border as far as the filter reaches: there it sees zeros in x,
-    whereas the filter of `Conv` sees zeros in its own input.
+    The convolution comes first, and is evaluated beyond the border as far as the filter reaches: zeros are beyond the
+    border of x, and not, as in `Conv`, beyond that of the filter's input.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,11 +88,11 @@ class GroupNorm(nn.GroupNorm):
 
 
 class UNetBlock(nn.Module):
-    """h = conv1(dropout(silu(norm1(conv0(silu(norm0(x))) + affine(emb))))),  y = (skip(x) + h) / √2, and, with attention,
-    z = (y + proj(softmax(q kᵀ / √C) v)) / √2 with q, k, v = qkv(norm2(y)).
+    """y = (skip(x) + h) / √2,  h = conv1(dropout(silu(norm1(conv0(silu(norm0(x))) + affine(emb))))); and, with attention,
+    z = (y + proj(softmax(q kᵀ / √C) v)) / √2,  (q, k, v) = qkv(norm2(y)).
 
-    The division by √2 keeps the variance of a sum of two (nearly) independent terms. conv1 and proj start at 1e-5 of their
-    usual size: a fresh block is its skip connection. x: (B, C_in, H, W), emb: (B, E) -> (B, C_out, H', W').
+    The division by √2 keeps the variance of a sum of two (nearly) independent terms. conv1 and proj start at 1e-5 of
+    their usual size: a fresh block is its skip connection. x: (B, C_in, H, W), emb: (B, E) -> (B, C_out, H', W').
     """
 
     def __init__(
