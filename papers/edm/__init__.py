@@ -1,10 +1,10 @@
 """EDM: "Elucidating the Design Space of Diffusion-Based Generative Models" (Karras et al. 2022, arXiv 2206.00364).
 
-Diffusion models had come as packages: a process, a network and a sampler that seemed to need each other. The paper shows
-that the sampler, the network's preconditioning and its training are independent choices around one object, the denoiser
-D(x; σ), and makes each anew. `schedule.py` has σ(t), s(t) and the time steps (Sections 2 and 3, Table 1), `sampler.py` the
-deterministic and stochastic samplers (Sections 3 and 4, Algorithms 1 to 3), `precond.py` and `loss.py` the
-preconditioning and the loss (Section 5), `augment.py` the non-leaky augmentation (Section 5, Appendix F.2), `configs.py`
-the training configurations A to F (Table 2). `experiments.py` runs them, `paper.py` states what they should show, and
-`figures.py` draws it.
+Diffusion models had come as packages: a process, a network and a sampler that seemed to need each other. The paper
+shows that the sampler, the network's preconditioning and its training are independent choices around one object, the
+denoiser D(x; σ), and makes each anew. `schedule.py` has σ(t), s(t) and the time steps (Sections 2 and 3, Table 1),
+`sampler.py` the deterministic and stochastic samplers (Sections 3 and 4, Algorithms 1 to 3), `precond.py` and `loss.py`
+the preconditioning and the loss (Section 5), `augment.py` the non-leaky augmentation (Section 5, Appendix F.2),
+`configs.py` the training configurations A to F (Table 2). `experiments.py` runs them, `paper.py` states what they
+should show, and `figures.py` draws it.
 """

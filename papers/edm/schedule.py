@@ -70,14 +70,26 @@ class SquareRoot(Schedule):
 
 @dataclass(frozen=True)
 class LinearBeta(Schedule):
-    """σ(t) = √(exp(β_d t²/2 + β_min t) − 1): the noise level of variance preserving with linear β (Table 1, VP)."""
+    """σ(t) = √(exp(β_d t²/2 + β_min t) − 1): the noise level of variance preserving with linear β (Table 1, VP).
+
+    Raises ValueError where σ(t) would not rise from σ(0) = 0.
+    """
 
     beta_d: float = 19.9
     beta_min: float = 0.1
 
+    def __post_init__(self) -> None:
+        if not (self.beta_d > 0 and self.beta_min >= 0):
+            raise ValueError(
+                f"beta_d must be positive and beta_min not negative, not {self.beta_d} and {self.beta_min}"
+            )
+
     @staticmethod
     def from_range(sigma_min: float, sigma_max: float, epsilon_s: float = 1e-3) -> LinearBeta:
-        """The β_d and β_min for which σ(epsilon_s) = sigma_min and σ(1) = sigma_max."""
+        """The β_d and β_min for which σ(epsilon_s) = sigma_min and σ(1) = sigma_max.
+
+        Raises ValueError where no β ≥ 0 does it: sigma_min too small for its epsilon_s.
+        """
         a, b = log(sigma_min**2 + 1), log(sigma_max**2 + 1)
         beta_d = 2 * (a / epsilon_s - b) / (epsilon_s - 1)
         return LinearBeta(beta_d, b - beta_d / 2)
