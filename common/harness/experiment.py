@@ -80,6 +80,9 @@ class Experiment:
     resources: Mapping[str, Resources] = field(default_factory=dict)
     """By preset; `Resources()` where a preset is not named."""
     needs: Callable[[Any, int], Mapping[str, Need]] = _nothing_needed
+    prepare: Callable[[Any], object] | None = None
+    """Called with each config before anything is launched: fetches or checks the data that the config reads. A
+    FileNotFoundError or ValueError of it is bad input, and nothing runs."""
 
     @property
     def name(self) -> str:
