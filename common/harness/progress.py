@@ -1,0 +1,145 @@
+"""What the user sees while runs are made: a live display on a terminal, one line per event elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from common.harness.execute import Done, Failure
+from common.harness.plan import RunSpec
+from common.harness.wording import duration
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+
+class Progress:
+    """Counts runs and writes one line per event to `stream` (standard error by default)."""
+
+    def __init__(self, specs: Sequence[RunSpec], reused: int, stream: TextIO | None = None) -> None:
+        # Taken now: while a run is made in this process, sys.stderr is the run's log.
+        self.stream = stream or sys.stderr
+        self.total, self.reused, self.slots = len(specs) + reused, reused, 1
+        self.done = self.failed = 0
+        self._waiting = {spec.address: spec for spec in specs}
+        self._running: dict[str, float] = {}
+        self._times: dict[str, list[float]] = defaultdict(list)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        """One line that is no run's event."""
+        print(text, file=self.stream, flush=True)
+
+    def started(self, spec: RunSpec) -> None:
+        """A run is under way or about to be."""
+        self._running[spec.address] = time.monotonic()
+
+    def ended(self, result: Done | Failure) -> None:
+        """A run is finished, has failed, or will not be made."""
+        spec = result.spec
+        self._running.pop(spec.address, None)
+        self._waiting.pop(spec.address, None)
+        if isinstance(result, Failure):
+            self.failed += 1
+            self.note(f"[{self.counted}/{self.total}] failed {spec}: {result.message}")
+            if result.folder:
+                self.note(f"  {result.folder}")
+                self.note("\n".join(f"  | {line}" for line in result.log_tail.splitlines()))
+        elif result.reused:
+            self.reused += 1
+            self.note(f"[{self.counted}/{self.total}] reused {spec}, made by another process")
+        else:
+            self.done += 1
+            self._times[spec.experiment].append(result.seconds)
+            self.finished_line(f"[{self.counted}/{self.total}] finished {spec} in {duration(result.seconds)}")
+
+    def finished_line(self, text: str) -> None:
+        """The line of a finished run."""
+        self.note(text)
+
+    @property
+    def counted(self) -> int:
+        """Runs that need no more waiting for."""
+        return self.done + self.reused + self.failed
+
+    def seconds_left(self) -> float | None:
+        """By the mean time of each experiment's finished runs (of all, for an experiment that has none yet)."""
+        every = [seconds for times in self._times.values() for seconds in times]
+        if not every:
+            return None
+        total = 0.0
+        for spec in self._waiting.values():
+            times = self._times.get(spec.experiment, every)
+            total += sum(times) / len(times)
+        return total / max(1, min(self.slots, len(self._waiting)))
+
+    def summary(self) -> str:
+        """'3 of 8 runs done, 2 running, 1 failed, 2 reused, about 40 s left'."""
+        parts = [f"{self.done + self.reused} of {self.total} runs done"]
+        if running := min(len(self._running), self.slots):
+            parts.append(f"{running} running")
+        parts += [f"{count} {word}" for count, word in ((self.failed, "failed"), (self.reused, "reused")) if count]
+        left = self.seconds_left()
+        if left is not None and self._waiting:
+            parts.append(f"about {duration(left)} left")
+        return ", ".join(parts)
+
+
+class LiveProgress(Progress):
+    """The same on a terminal: a bar that is redrawn in place, with failures written above it."""
+
+    def __enter__(self) -> LiveProgress:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(file=self.stream)
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._draw,
+            refresh_per_second=4,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def note(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def finished_line(self, text: str) -> None:
+        """Nothing: the bar moves."""
+
+    def _draw(self) -> Group:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        running = [self._waiting[address] for address in list(self._running)[: self.slots] if address in self._waiting]
+        lines = [Text(f"  {spec}", style="dim", no_wrap=True, overflow="ellipsis") for spec in running[:8]]
+        return Group(ProgressBar(total=self.total, completed=self.counted, width=60), Text(self.summary()), *lines)
+
+
+class SilentProgress(Progress):
+    """Nothing."""
+
+    def note(self, text: str) -> None:
+        pass
+
+
+def watch(specs: Sequence[RunSpec], reused: int, shown: bool) -> Progress:
+    """The progress that suits standard error."""
+    if not shown:
+        return SilentProgress(specs, reused)
+    return (LiveProgress if sys.stderr.isatty() else Progress)(specs, reused)
