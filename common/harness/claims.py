@@ -1,14 +1,14 @@
 """A claim: what the paper says, what we measured over seeds, and the verdict by a criterion stated before the run.
 
-A claim has one or more quantities. `Quantity.measure` maps the paper's tidy run table to one value per seed; the harness
-adds a Student-t 95 % confidence interval over seeds, compares it with the criterion, and decides:
+A claim has one or more quantities. `Quantity.measure` maps the paper's tidy run table to one value per seed; the
+harness adds a Student-t 95 % confidence interval over seeds, compares it with the criterion, and decides:
 
 - holds: the interval satisfies the criterion everywhere,
 - fails: it violates it everywhere, or a value is not finite,
 - inconclusive: it straddles the boundary (or there are fewer than two seeds where seeds differ, or it was not run).
 
-A criterion with both bounds is an equivalence margin. It holds where the whole 95 % interval lies inside, which is the two
-one-sided tests procedure (TOST) at level 2.5 %, stricter than the customary 5 % (a 90 % interval).
+A criterion with both bounds is an equivalence margin. It holds where the whole 95 % interval lies inside, which is the
+two one-sided tests procedure (TOST) at level 2.5 %, stricter than the customary 5 % (a 90 % interval).
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class Criterion:
 
     def __post_init__(self) -> None:
         if not self.lower <= self.upper or (self.lower, self.upper) == (-inf, inf):
-            raise ValueError(f"a criterion needs lower <= upper and at least one of them, not {self.lower}, {self.upper}")
+            raise ValueError(
+                f"a criterion needs lower <= upper and at least one of them, not {self.lower}, {self.upper}"
+            )
 
     def __str__(self) -> str:
         if self.lower == -inf:
@@ -65,12 +67,13 @@ class Criterion:
 class Quantity:
     """One number of a claim.
 
-    `measure(table)` returns a Series indexed by seed: `table` holds the rows of `experiment` in the preset at hand, with the
-    config's fields and `seed` as columns. `common.harness.measures` has the usual ones. `floor` is the smallest difference
-    that matters to `repro check`, in the quantity's own unit (on the log scale a difference of logs: 0.05 is 5 %).
+    `measure(table)` returns a Series indexed by seed: `table` holds the rows of `experiment` in the preset at hand,
+    with the config's fields and `seed` as columns. `common.harness.measures` has the usual ones. `floor` is the
+    smallest difference that matters to `repro check`, in the quantity's own unit (on the log scale a difference of
+    logs: 0.05 is 5 %).
 
-    `scale="log"` is for ratios: geometric mean, multiplicative interval. `deterministic=True` says that no randomness enters,
-    so that one seed is enough for a verdict.
+    `scale="log"` is for ratios: geometric mean, multiplicative interval. `deterministic=True` says that no randomness
+    enters, so that one seed is enough for a verdict.
     """
 
     name: str
@@ -169,8 +172,8 @@ def judge(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> Judgement:
     """Measure every quantity of `claim` on `tables` (rows by experiment) and decide.
 
     An experiment that has no rows is not run: its quantities have no value and are inconclusive. A measure that raises
-    ValueError finds nothing to measure in the rows (a curve that never reaches its target): its value is NaN, which fails,
-    and `error` says why. Any other error is a fault in the card, and is raised with the claim's name.
+    ValueError finds nothing to measure in the rows (a curve that never reaches its target): its value is NaN, which
+    fails, and `error` says why. Any other error is a fault in the card, and is raised with the claim's name.
     """
     return Judgement(claim, tuple(_measure(claim, quantity, tables) for quantity in claim.quantities))
 

@@ -1,9 +1,9 @@
 """What a paper's `experiments.py` is made of: experiments, their grids of configs, and the run that they see.
 
-An experiment is a pure function `(config, seed, run) -> rows`. `config` is a frozen dataclass of plain values, `seed` is
-the only source of randomness, and `run` is where the function finds its device and the artifacts of the experiments that
-it needs, and leaves arrays, checkpoints and training metrics. Rows are flat dicts of numbers and strings; the harness adds
-the config's fields and the seed to each.
+An experiment is a pure function `(config, seed, run) -> rows`. `config` is a frozen dataclass of plain values, `seed`
+is the only source of randomness, and `run` is where the function finds its device and the artifacts of the experiments
+that it needs, and leaves arrays, checkpoints and training metrics. Rows are flat dicts of numbers and strings; the
+harness adds the config's fields and the seed to each.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def _nothing_needed(config: Any, seed: int) -> Mapping[str, Need]:
 class Experiment:
     """One experiment of a paper.
 
-    `version` is raised by whoever changes what the function computes: it is part of a run's address, so that results of the
-    old code are not taken for results of the new. `needs` maps a config and seed to the runs whose folders the function
-    will find in `run.needs` under the same keys.
+    `version` is raised by whoever changes what the function computes: it is part of a run's address, so that results
+    of the old code are not taken for results of the new. `needs` maps a config and seed to the runs whose folders the
+    function will find in `run.needs` under the same keys.
     """
 
     function: Callable[[Any, int, Run], Sequence[Row]]

@@ -19,7 +19,7 @@ class Results(Protocol):
     """Rows by experiment, with the config's fields and `seed` as columns."""
 
     def arrays(self, experiment: str, **where: Any) -> list[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]:
-        """The `arrays.npz` of every run of `experiment` whose config fields (or `seed`) equal `where`, with its config."""
+        """The `arrays.npz` of each run of `experiment` whose config fields or `seed` equal `where`, and its config."""
 
 
 @dataclass(frozen=True)

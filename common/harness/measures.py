@@ -2,8 +2,8 @@
 
     Quantity("order", "convergence", loglog_slope("nfe", "error", solver="heun"), Criterion(-2.15, -1.85))
 
-Rows are picked by equality with the config's fields (`solver="heun"`, or a mapping where the field is not a name). A pick
-that matches no row, or several rows where one is meant, is an error: nothing is averaged unseen.
+Rows are picked by equality with the config's fields (`solver="heun"`, or a mapping where the field is not a name). A
+pick that matches no row, or several rows where one is meant, is an error: nothing is averaged unseen.
 """
 
 from __future__ import annotations
@@ -97,9 +97,9 @@ def argmin_location(x: str, y: str, /, **where: Any) -> Measure:
     def location(rows: pd.DataFrame) -> float:
         if rows[y].isna().any():
             return float("nan")
-        return float(rows.loc[rows[y].idxmin(), x])
+        return float(rows[x].to_numpy(float)[rows[y].to_numpy(float).argmin()])
 
-    return lambda table: _by_seed(pick(table, where).reset_index(drop=True), location)
+    return lambda table: _by_seed(pick(table, where), location)
 
 
 def mean_over(column: str, /, **where: Any) -> Measure:

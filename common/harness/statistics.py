@@ -27,8 +27,9 @@ class Estimate:
 def student_t(values: Sequence[float], scale: Scale = "linear", deterministic: bool = False) -> Estimate:
     """Mean and Student-t 95 % interval, x̄ ± t(0.975, n-1) s / √n, over one value per seed.
 
-    On the log scale the mean is geometric and the interval multiplicative: exp of the interval of log x, which is the right
-    one for ratios (x and 1/x then get reciprocal intervals). Values that agree exactly have an interval of zero width.
+    On the log scale the mean is geometric and the interval multiplicative: exp of the interval of log x, which is the
+    right one for ratios (x and 1/x then get reciprocal intervals). Values that agree exactly have an interval of zero
+    width.
 
     One value has no interval, unless it is `deterministic` (no randomness enters, so that one run says it all). A value
     that is not finite, or not positive on the log scale, leaves no interval; the mean then is inf, -inf or NaN.
@@ -63,8 +64,8 @@ def welch(a: Sequence[float], b: Sequence[float]) -> float:
     """The p-value of Welch's t-test that two samples have the same mean, variances unequal.
 
     Where no spread can be seen (a single value on a side, or none that varies) a test has nothing to say: equal means
-    then give 1 and different ones 0, and the caller's effect floor decides. Values that are not finite are the same only
-    as themselves.
+    then give 1 and different ones 0, and the caller's effect floor decides. Values that are not finite are the same
+    only as themselves.
     """
     from scipy.stats import ttest_ind
 

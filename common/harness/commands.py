@@ -1,0 +1,301 @@
+"""The commands that run experiments and write reports: `run`, `report`, `check`, `bless`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import tempfile
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.harness import check as regression
+from common.harness import index, show
+from common.harness import report as reports
+from common.harness.claims import VERDICTS
+from common.harness.errors import UsageError
+from common.harness.experiment import PRESETS
+from common.harness.launch import Outcome, launch
+from common.harness.paper import Paper, discover
+from common.harness.plan import RunSpec, plain, plan
+from common.harness.store import Store
+from common.harness.workplace import REPORTS, ROOT, check_preset, find_paper, runs_folder
+
+
+def run(options: Namespace) -> int:
+    """`repro run`: launch what is not finished, judge the claims, say where the report is."""
+    if bool(options.slug) == options.all:
+        raise UsageError("name one paper, or --all; `repro list` shows them")
+    preset = check_preset(options.preset or "quick")
+    papers = list(discover().values()) if options.all else [find_paper(options.slug)]
+    device = options.device or default_device(preset)
+    if options.offline:
+        os.environ["REPRO_OFFLINE"] = "1"
+    seeds = parse_seeds(options.seeds)
+    only = options.only.split(",") if options.only else None
+    store = Store(runs_folder())
+    planned = {
+        paper.slug: plan(paper, preset, seeds=seeds, only=only, overrides=options.overrides, device=device)
+        for paper in papers
+        if options.slug or paper_has(paper, preset)
+    }
+    specs = [spec for of_paper in planned.values() for spec in of_paper]
+    if options.dry_run:
+        return _dry_run(specs, store, options.json)
+    prepare(papers, [spec for spec in specs if not store.finished(spec)])
+    outcome = _launch(specs, store, options, shlex.join(["repro", *options.argv]))
+    findings = [reports.collect(paper, preset, planned[paper.slug], store) for paper in papers if paper.slug in planned]
+    records = [
+        {"paper": found.paper.slug, "preset": preset, **record}
+        for found in findings
+        for record in found.records
+        if not options.overrides and (only is None or record["measured"] is not None)
+    ]
+    whole = seeds is None and only is None and not options.overrides
+    if options.json:
+        show.as_json(records)
+    elif records:
+        show.claims(records)
+    for line in (line for found in findings for line in found.unmeasured if records):
+        show.warn(line)
+    if whole:
+        _leave_reports(findings, store, bool(outcome.finished))
+    if not options.json:
+        _closing_words(outcome, store, whole, bool(options.overrides))
+    return 1 if outcome.failed or any(record["verdict"] == "fails" for record in records) else 0
+
+
+def _leave_reports(findings: Sequence[reports.Findings], store: Store, something_ran: bool) -> None:
+    """Write reports beside the runs, not into reports/: a run leaves a clone clean, `repro report` is on purpose."""
+    root = store.root / "reports"
+    for found in findings:
+        if something_ran or not reports.is_current(found, root):
+            reports.write(found, store, root)
+    index.rebuild(root)
+
+
+def _closing_words(outcome: Outcome, store: Store, whole: bool, changed: bool) -> None:
+    done, kept, failed = len(outcome.finished), len(outcome.reused), len(outcome.failed)
+    show.say(f"\n{done} runs made, {kept} reused" + (f", {failed} failed" if failed else ""))
+    if changed:
+        show.say("fields were changed, so the claims are not judged; the rows are with the runs")
+    show.say(f"runs    {shown(store.root)}")
+    if whole:
+        show.say(f"report  {shown(store.root / 'reports')}  (`repro report` writes it into reports/, for the site)")
+    site = ROOT / "site" / "index.html"
+    show.say(f"site    {shown(site)}" if site.exists() else "site    `repro site` builds it; then open site/index.html")
+
+
+def report(options: Namespace) -> int:
+    """`repro report`: write reports/ from finished runs."""
+    root = Path(options.into) if options.into else REPORTS
+    papers = [find_paper(options.slug)] if options.slug else list(discover().values())
+    presets = [check_preset(options.preset)] if options.preset else list(PRESETS)
+    store = Store(runs_folder())
+    written = []
+    for paper in papers:
+        for preset in presets:
+            if not paper_has(paper, preset):
+                continue
+            found = reports.collect(
+                paper, preset, plan(paper, preset, device=options.device or default_device(preset)), store
+            )
+            if not found.finished:
+                continue
+            folder = reports.write(found, store, root)
+            written.append({"paper": paper.slug, "preset": preset, "folder": str(folder), **_completeness(found)})
+    if not written:
+        which = f"{options.slug or 'any paper'} in {options.preset or 'any preset'}"
+        raise UsageError(f"no finished runs of {which}; `repro run {options.slug or '--all'}` makes them")
+    index.rebuild(root)
+    if options.json:
+        show.as_json(written)
+        return 0
+    for line in written:
+        show.say(f"{line['paper']} {line['preset']}: {shown(Path(line['folder']))}, {line['verdicts']}")
+        for missing in line["missing"]:
+            show.say(f"  not run: {missing}")
+        if line["missing"]:
+            show.say(f"  `repro run {line['paper']} --preset {line['preset']}` makes what is missing")
+    return 0
+
+
+def _completeness(found: reports.Findings) -> dict[str, Any]:
+    verdicts = [judgement.verdict for judgement in found.judgements]
+    return {
+        "runs": len(found.finished),
+        "missing": [str(spec) for spec in found.missing],
+        "verdicts": ", ".join(f"{verdicts.count(v)} {v}" for v in VERDICTS if v in verdicts) or "no claims",
+    }
+
+
+def check(options: Namespace) -> int:
+    """`repro check`: rerun and compare with the committed reports; 1 where something moved."""
+    failed = False
+    everything = []
+    for paper, preset in _committed(options):
+        baseline = regression.read_baseline(REPORTS / paper.slug / preset)
+
+        def compare(found: reports.Findings, store: Store, known: regression.Baseline = baseline) -> list[Any]:
+            return regression.compare(found.judgements, known)
+
+        changes = _rerun(paper, preset, options, compare)
+        everything += [{"paper": paper.slug, "preset": preset, **change.as_record()} for change in changes]
+        failed |= any(change.failed for change in changes)
+        if not options.json:
+            print_changes(paper, preset, changes)
+    if options.json:
+        show.as_json(everything)
+    return int(failed)
+
+
+def bless(options: Namespace) -> int:
+    """`repro bless`: rerun, show what moved, and make the new report the committed one."""
+    root = Path(options.into) if options.into else REPORTS
+    chosen = [(find_paper(options.slug), check_preset(options.preset or "quick"))] if options.slug else None
+    for paper, preset in chosen or _committed(options):
+        folder = root / paper.slug / preset
+        known = regression.read_baseline(folder) if folder.exists() else regression.Baseline({}, {})
+
+        def replace(
+            found: reports.Findings, store: Store, known: regression.Baseline = known
+        ) -> list[regression.Change]:
+            if found.missing:
+                raise UsageError(f"{len(found.missing)} runs failed, so the committed report stays as it is")
+            changes = regression.compare(found.judgements, known)
+            reports.write(found, store, root)
+            return changes
+
+        changes = _rerun(paper, preset, options, replace)
+        if options.json:
+            show.as_json([change.as_record() for change in changes])
+        else:
+            print_changes(paper, preset, changes)
+            show.say(f"the committed report now is {shown(folder)}")
+    index.rebuild(root)
+    return 0
+
+
+def _committed(options: Namespace) -> list[tuple[Paper, str]]:
+    """The papers and presets that a check is about: those named, or every paper with a committed quick report."""
+    preset = check_preset(options.preset or "quick")
+    if options.slug:
+        return [(find_paper(options.slug), preset)]
+    return [(paper, preset) for slug, paper in discover().items() if (REPORTS / slug / preset / "claims.json").exists()]
+
+
+def _rerun(
+    paper: Paper, preset: str, options: Namespace, then: Callable[[reports.Findings, Store], list[regression.Change]]
+) -> list[regression.Change]:
+    """Run a preset in a store of its own (with --reuse, take finished runs), and do `then` before that store goes."""
+    specs = plan(paper, preset, device=options.device or default_device(preset))
+    with tempfile.TemporaryDirectory(prefix="repro-check-") as fresh:
+        store = Store(runs_folder() if options.reuse else Path(fresh))
+        prepare([paper], [spec for spec in specs if not store.finished(spec)])
+        _launch(specs, store, options, f"repro run {paper.slug} --preset {preset}")
+        return then(reports.collect(paper, preset, specs, store), store)
+
+
+def print_changes(paper: Paper, preset: str, changes: Sequence[regression.Change]) -> None:
+    """Print what moved, and one line that sums up."""
+    moved = [change for change in changes if change.failed or change.why]
+    failed = [change for change in changes if change.failed]
+    if moved:
+        rows = [
+            (change.claim, change.what, change.before, change.now, ("FAILED: " if change.failed else "") + change.why)
+            for change in moved
+        ]
+        show.table(("Claim", "What", "Committed", "Now", ""), rows, title=f"{paper.slug} {preset}")
+    show.say(f"{paper.slug} {preset}: {len(changes)} compared, {len(moved)} moved, {len(failed)} of them too far")
+
+
+def _dry_run(specs: Sequence[RunSpec], store: Store, as_json: bool) -> int:
+    records = [
+        {
+            "paper": spec.slug,
+            "experiment": spec.experiment,
+            "config": plain(spec.config),
+            "seed": spec.seed,
+            "address": spec.address,
+            "finished": bool(store.finished(spec)),
+        }
+        for spec in specs
+    ]
+    if as_json:
+        show.as_json(records)
+        return 0
+    show.table(
+        ("Run", "Address", "State"),
+        [
+            (str(spec), spec.address, "finished" if record["finished"] else "to run")
+            for spec, record in zip(specs, records, strict=True)
+        ],
+    )
+    left = sum(not record["finished"] for record in records)
+    show.say(f"{len(records)} runs, {left} to make; nothing was run")
+    return 0
+
+
+def _launch(specs: Sequence[RunSpec], store: Store, options: Namespace, command: str) -> Outcome:
+    workers = parse_workers(options.workers, sum(not store.finished(spec) for spec in specs))
+    address = getattr(options, "address", None)
+    return launch(specs, store, workers=workers, address=address, progress=not options.json, command=command)
+
+
+def prepare(papers: Sequence[Paper], specs: Sequence[RunSpec]) -> None:
+    """Let every experiment fetch or check the data that its configs read, before anything is launched."""
+    for paper in papers:
+        wanted = [spec for spec in specs if spec.slug == paper.slug]
+        experiments = paper.load_experiments() if wanted else {}
+        seen: list[tuple[str, Any]] = []
+        for spec in wanted:
+            look = experiments[spec.experiment].prepare
+            if look is None or (spec.experiment, spec.config) in seen:
+                continue
+            seen.append((spec.experiment, spec.config))
+            try:
+                look(spec.config)
+            except (OSError, ValueError) as error:
+                raise UsageError(f"{paper.slug} {spec.experiment}: {error}") from error
+
+
+def paper_has(paper: Paper, preset: str) -> bool:
+    """Whether any experiment of the paper has a grid for the preset."""
+    return any(preset in experiment.presets for experiment in paper.load_experiments().values())
+
+
+def parse_seeds(text: str | None) -> list[int] | None:
+    """'0..4' (both included) or '0,2,7' as a list; None where the preset decides."""
+    if text is None:
+        return None
+    if match := re.fullmatch(r"(\d+)\.\.(\d+)", text):
+        first, last = map(int, match.groups())
+        if first <= last:
+            return list(range(first, last + 1))
+    elif re.fullmatch(r"\d+(,\d+)*", text):
+        return sorted({int(seed) for seed in text.split(",")})
+    raise UsageError(f"--seeds '{text}' is not a range of seeds; write 0..4 or 0,2,7")
+
+
+def parse_workers(text: str | None, to_run: int) -> int:
+    """The number of workers: as asked, else none for a single run and at most one per core."""
+    if text is None:
+        return 0 if to_run <= 1 else min(to_run, os.cpu_count() or 1)
+    if not re.fullmatch(r"\d+", text):
+        raise UsageError(f"--workers '{text}' is not a number of processes; write 0, 1, 2, …")
+    return int(text)
+
+
+def default_device(preset: str) -> str:
+    """Where a preset runs unless one says otherwise; a run's address depends on it."""
+    return "cuda" if preset == "gpu" else "cpu"
+
+
+def shown(path: Path) -> str:
+    """A path as a person would type it from here."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

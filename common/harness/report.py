@@ -1,0 +1,271 @@
+"""Finished runs in, a report out: `reports/<slug>/<preset>/`, which pages include and `repro check` compares with.
+
+    runs.csv         every row of every finished run, with its `experiment`, config fields and seed; no times
+    values.csv       claim, quantity, seed, value: what each claim's interval is made of
+    claims.json      list of objects: id statement source published measured ci n_seeds criterion verdict command budget
+                     deviation; with several quantities published, measured, ci and criterion are objects by name
+    claims.md        the same as a table; verdicts are <span class="verdict holds|fails|inconclusive">
+    figures/*.svg    the figures whose experiments the preset has
+    figures.md       each figure with alternative text and caption, between the snippet markers [start:name] [end:name],
+                     so that a page includes all of them or one, `--8<-- "reports/edm/quick/figures.md:name"`. Paths
+                     begin with `../reports/`, right for docs/weeks/NN-slug.md where docs/reports leads to reports/
+    provenance.json  commands, commits, versions, machine, times, memory, the addresses of the runs
+
+The files depend on the runs and the card alone: written twice, they are the same bit for bit. They are written beside
+the old report and take its place when complete. `index.py` keeps what spans papers.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.harness.claims import Judgement, judge_all
+from common.harness.errors import UsageError
+from common.harness.paper import Paper
+from common.harness.plan import RunSpec
+from common.harness.store import Store
+from common.harness.wording import Record, duration, lines
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERDICT_WORDS = {"holds": "holds", "fails": "fails", "inconclusive": "inconclusive"}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the finished runs among `specs` say about the claims of `paper`."""
+
+    paper: Paper
+    preset: str
+    finished: Sequence[RunSpec]
+    missing: Sequence[RunSpec]
+    tables: Mapping[str, pd.DataFrame]
+    """Rows by experiment, of the seeds whose every config has run: a claim never sees half a seed."""
+    judgements: Sequence[Judgement]
+    about: Mapping[str, Mapping[str, Any]]
+    """The `run.json` of every finished run, by address."""
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The claims as `claims.json` has them."""
+        return [judgement.as_record(self.command, self._budget(judgement)) for judgement in self.judgements]
+
+    @property
+    def command(self) -> str:
+        return f"repro run {self.paper.slug} --preset {self.preset}"
+
+    @property
+    def unmeasured(self) -> list[str]:
+        """The quantities whose measure could not be taken, and why."""
+        return [
+            f"{judgement.claim.id}: {measurement.quantity.name} could not be measured: {measurement.error}"
+            for judgement in self.judgements
+            for measurement in judgement.measurements
+            if measurement.error
+        ]
+
+    def _budget(self, judgement: Judgement) -> str:
+        used = {measurement.quantity.experiment for measurement in judgement.measurements}
+        runs = [spec for spec in self.finished if spec.experiment in used]
+        if not runs:
+            return "not run"
+        seconds = sum(self.about[spec.address]["seconds"] for spec in runs)
+        return f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}, {duration(seconds)} in all"
+
+
+def collect(paper: Paper, preset: str, specs: Sequence[RunSpec], store: Store) -> Findings:
+    """Read the finished runs among `specs` and judge the claims of `preset` on them."""
+    there = {spec.address for spec in specs if store.finished(spec)}
+    finished = [spec for spec in specs if spec.address in there]
+    # A run that is only needed by others may have been cleared away since.
+    missing = [spec for spec in specs if spec.address not in there and spec.asked]
+    half = {(spec.experiment, spec.seed) for spec in missing}
+    whole: dict[str, list[RunSpec]] = {}
+    for spec in finished:
+        if spec.asked and (spec.experiment, spec.seed) not in half:
+            whole.setdefault(spec.experiment, []).append(spec)
+    tables = {experiment: store.table(runs) for experiment, runs in whole.items()}
+    about = {spec.address: json.loads((store.folder(spec) / "run.json").read_text()) for spec in finished}
+    return Findings(paper, preset, finished, missing, tables, judge_all(paper.claims, preset, tables), about)
+
+
+def write(findings: Findings, store: Store, root: Path) -> Path:
+    """Write the report below `root`; returns its folder. UsageError where `root` cannot be written to."""
+    target = root / findings.paper.slug / findings.preset
+    records = findings.records
+    with swapped_in(target) as folder:
+        _write_runs(findings.tables, folder / "runs.csv")
+        _write_values(findings.judgements, folder / "values.csv")
+        write_json(records, folder / "claims.json")
+        (folder / "claims.md").write_text(_claims_page(records, findings))
+        (folder / "figures.md").write_text(_draw_figures(findings, store, folder / "figures"))
+        write_json(_provenance(findings), folder / "provenance.json")
+    return target
+
+
+@contextmanager
+def swapped_in(target: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `target` on leaving without an error; nothing is left otherwise."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise UsageError(
+            f"cannot write a report to {target}: {error.strerror}; name a folder that is writable"
+        ) from error
+    try:
+        folder.chmod(0o755)
+        yield folder
+        old = folder.with_name(folder.name + "-old")
+        if target.exists():
+            os.replace(target, old)
+        os.replace(folder, target)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_json(value: Any, path: Path) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _write_runs(tables: Mapping[str, pd.DataFrame], path: Path) -> None:
+    columns = ["experiment", *dict.fromkeys(column for table in tables.values() for column in table.columns)]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        for experiment in sorted(tables):
+            for row in tables[experiment].astype(object).to_dict("records"):
+                writer.writerow({"experiment": experiment, **{str(key): value for key, value in row.items()}})
+
+
+def _write_values(judgements: Sequence[Judgement], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("claim", "quantity", "seed", "value"))
+        for judgement in judgements:
+            for measurement in judgement.measurements:
+                for seed, value in measurement.values.items():
+                    writer.writerow((judgement.claim.id, measurement.quantity.name, seed, repr(value)))
+
+
+def _claims_page(records: Sequence[Record], findings: Findings) -> str:
+    text = ["| Claim | Published | Measured ± 95 % CI | Criterion | Verdict |", "|---|---:|---:|---|---|"]
+    for record in records:
+        for line in lines(record):
+            claim = cell(line.text)
+            if line.verdict:
+                claim += f" <small>{cell(record['source'])}</small>"
+            cells = (claim, line.published, line.measured, line.criterion, verdict_chip(line.verdict))
+            text.append(f"| {' | '.join(cells)} |")
+    if findings.missing:
+        done, planned = len(findings.finished), len(findings.finished) + len(findings.missing)
+        text += ["", f"Not complete: {done} of {planned} runs are there. `{findings.command}` makes the others."]
+    return "\n".join(text) + "\n"
+
+
+def cell(text: str) -> str:
+    """Text that cannot break out of a Markdown table's cell."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def verdict_chip(verdict: str) -> str:
+    """A verdict as a word in a span that the site's style sheet colours."""
+    return f'<span class="verdict {verdict}">{VERDICT_WORDS[verdict]}</span>' if verdict else ""
+
+
+def _draw_figures(findings: Findings, store: Store, folder: Path) -> str:
+    """Draw the figures that the tables allow as SVG files; returns the Markdown that shows them.
+
+    Text becomes outlines, so that a figure looks the same wherever it is seen; ids are salted and no date is written,
+    so that it is the same file every time.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    figures = [
+        figure
+        for figure in importlib.import_module(findings.paper.figures).FIGURES
+        if set(figure.experiments) <= set(findings.tables)
+    ]
+    folder.mkdir()
+    results = store.results(findings.finished)
+    text = []
+    for figure in figures:
+        with matplotlib.rc_context():
+            sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
+            plt.rcParams.update({"svg.hashsalt": "repro", "svg.fonttype": "path", "figure.dpi": 100})
+            drawn = figure.draw(results)
+            drawn.savefig(folder / f"{figure.name}.svg", bbox_inches="tight", metadata={"Date": None})
+            plt.close(drawn)
+        path = f"../reports/{findings.paper.slug}/{findings.preset}/figures/{figure.name}.svg"
+        text.append(
+            f"<!-- --8<-- [start:{figure.name}] -->\n"
+            f'<figure id="{figure.name}" markdown="1">\n\n'
+            f"![{cell(figure.alt)}]({path}){{ loading=lazy }}\n\n"
+            f'<figcaption markdown="span">{figure.caption}</figcaption>\n\n'
+            f"</figure>\n"
+            f"<!-- --8<-- [end:{figure.name}] -->\n"
+        )
+    return "\n".join(text)
+
+
+def _provenance(findings: Findings) -> dict[str, Any]:
+    paper, about = findings.paper, findings.about
+    experiments = {}
+    for name in dict.fromkeys(spec.experiment for spec in findings.finished):
+        runs = [about[spec.address] for spec in findings.finished if spec.experiment == name]
+        experiments[name] = {"seeds": len({run["seed"] for run in runs}), **_cost(runs)}
+    return {
+        "paper": {"slug": paper.slug, "title": paper.title, "arxiv": paper.arxiv, "week": paper.week},
+        "preset": findings.preset,
+        "command": f"{findings.command} && repro report {paper.slug} --preset {findings.preset}",
+        "run_commands": _distinct(run["command"] for run in about.values()),
+        "git": _distinct(run["git"] for run in about.values()),
+        "versions": _distinct(run["versions"] for run in about.values()),
+        "machines": _distinct(run["machine"] for run in about.values()),
+        "threads": _distinct(run["threads"] for run in about.values()),
+        "missing": len(findings.missing),
+        **_cost(list(about.values())),
+        "experiments": experiments,
+        "addresses": sorted(about),
+    }
+
+
+def _cost(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "runs": len(runs),
+        "wall_seconds": round(sum(run["seconds"] for run in runs), 2),
+        "peak_memory_bytes": max((run["peak_memory_bytes"] for run in runs), default=0),
+    }
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    """The different values, in a fixed order; None left out."""
+    found = {json.dumps(value, sort_keys=True) for value in values} - {"null"}
+    return [json.loads(value) for value in sorted(found)]
+
+
+def is_current(findings: Findings, root: Path) -> bool:
+    """Whether the report below `root` already is made of these very runs and says the same of the claims."""
+    folder = root / findings.paper.slug / findings.preset
+    try:
+        provenance = json.loads((folder / "provenance.json").read_text())
+        records = json.loads((folder / "claims.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(provenance["addresses"] == sorted(findings.about) and records == findings.records)
