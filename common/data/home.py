@@ -27,15 +27,9 @@ def is_offline() -> bool:
     return os.environ.get("REPRO_OFFLINE", "") not in ("", "0")
 
 
-def verify(path: Path, algorithm: str, digest: str) -> None:
-    """Raise `ValueError`, naming the file, unless its checksum is `digest`."""
+def _checksum(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
-    if found != digest:
-        raise ValueError(
-            f"{path} is truncated or corrupted ({path.stat().st_size} bytes, {algorithm} {found[:12]}…, expected "
-            f"{digest[:12]}…): delete it and run again to download it"
-        )
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def ensure(
@@ -57,11 +51,15 @@ def ensure(
 
     Raises:
         FileNotFoundError: a file is missing and downloads are forbidden, or the download failed.
-        ValueError: a file is truncated or corrupted.
+        ValueError: a file that is there is truncated or corrupted.
     """
     missing = [name for name in checksums if not (folder / name).is_file()]
     for name in checksums.keys() - set(missing):
-        verify(folder / name, algorithm, checksums[name])
+        if (found := _checksum(folder / name, algorithm)) != checksums[name]:
+            raise ValueError(
+                f"{folder / name} is truncated or corrupted ({algorithm} {found[:12]}…, expected "
+                f"{checksums[name][:12]}…): delete it and run again to download it"
+            )
     if not missing:
         return folder
     if is_offline() if offline is None else offline:
@@ -74,7 +72,8 @@ def ensure(
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
             fetched = download(Path(scratch))
             for name in missing:
-                verify(fetched / name, algorithm, checksums[name])
+                if _checksum(fetched / name, algorithm) != checksums[name]:
+                    raise OSError(f"{name} came truncated or changed")
                 os.replace(fetched / name, folder / name)
     except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError when every mirror fails
         raise FileNotFoundError(
