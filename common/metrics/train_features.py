@@ -27,12 +27,17 @@ class Recipe:
     epochs: int
     batch: int
     max_shift: int
-    learning_rate: float = 3e-3
+    learning_rate: float
     weight_decay: float = 1e-2
     seed: int = 0
 
 
-RECIPES = {"digits": Recipe(epochs=60, batch=32, max_shift=1), "mnist": Recipe(epochs=12, batch=100, max_shift=2)}
+# Rates below the fastest for accuracy, on purpose: at 3e-3 the digits' accuracy is half a per cent higher, but the features
+# collapse onto the ten classes and see noise on an image three times less.
+RECIPES = {
+    "digits": Recipe(epochs=60, batch=32, max_shift=1, learning_rate=5e-4),
+    "mnist": Recipe(epochs=10, batch=100, max_shift=2, learning_rate=1e-3),
+}
 
 
 def _initialised(name: str, generator: Generator) -> Classifier:

@@ -60,7 +60,9 @@ def test_resized_mnist_pixels_are_block_means(resolution):
 
 def write_idx(path: Path, array: np.ndarray) -> None:
     """The file format of MNIST: magic number with type (8: bytes) and rank, the sizes, the values; big-endian."""
-    path.write_bytes(struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes())
+    path.write_bytes(
+        struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    )
 
 
 @pytest.fixture

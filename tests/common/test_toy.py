@@ -22,7 +22,10 @@ CURVES = {
     "swiss_roll": ((lambda t: t * np.cos(t), lambda t: t * np.sin(t)), (1.5 * pi, 4.5 * pi)),
     "s_curve": ((np.sin, lambda t: np.sign(t) * (np.cos(t) - 1)), (-1.5 * pi, 1.5 * pi)),
     "moons": (
-        (lambda t: np.cos(t) if t < pi else 1 - np.cos(t - pi), lambda t: np.sin(t) if t < pi else 0.5 - np.sin(t - pi)),
+        (
+            lambda t: np.cos(t) if t < pi else 1 - np.cos(t - pi),
+            lambda t: np.sin(t) if t < pi else 0.5 - np.sin(t - pi),
+        ),
         (0.0, 2 * pi),
     ),
     "rings": (
