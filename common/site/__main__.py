@@ -1,0 +1,5 @@
+from pathlib import Path
+
+from common.site.hook import prepare
+
+prepare(Path.cwd())

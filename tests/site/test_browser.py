@@ -1,0 +1,116 @@
+"""Every page in headless Chromium, the network cut off: quiet, complete, readable on a phone, and accessible.
+
+The accessibility rules are axe-core's (4.12 as axe-playwright-python carries it), all of them, in both colour schemes.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    from tests.site.conftest import Build, Traffic, Visit
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.browser
+
+
+def test_every_page_was_seen_in_both_schemes(build: Build, visits: list[Visit]) -> None:
+    assert len(build.pages()) >= 20
+    assert {(visit.page, visit.scheme) for visit in visits} == {
+        (page, scheme) for page in build.pages() for scheme in ("light", "dark")
+    }
+
+
+def test_no_request_leaves_the_site_or_fails(visits: list[Visit]) -> None:
+    # The page for missing addresses asks for its files from the root, as it must.
+    assert {str(visit): visit.traffic.external for visit in visits if visit.traffic.external} == {}
+    assert {str(visit): visit.traffic.failed for visit in visits if visit.traffic.failed} == {}
+
+
+def test_the_console_stays_silent(visits: list[Visit]) -> None:
+    assert {str(visit): visit.traffic.console for visit in visits if visit.traffic.console} == {}
+
+
+def test_every_formula_is_drawn(visits: list[Visit]) -> None:
+    """As many formulas on the page as in its source, none of them empty, in error or left as TeX."""
+    total = 0
+    for visit in visits:
+        written = _formulas_written(visit.page)
+        assert visit.formulas["drawn"] == written, f"{visit}: {written} written, {visit.formulas['drawn']} drawn"
+        assert visit.formulas["errors"] == 0, str(visit)
+        assert visit.formulas["raw"] == [], str(visit)
+        assert visit.formulas["font"] or not written, f"{visit}: formulas are not in the site's own font"
+        total += written
+    assert total > 100
+
+
+def test_nothing_scrolls_sideways_on_a_phone(visits: list[Visit]) -> None:
+    assert {str(visit): visit.phone_overflow for visit in visits if visit.phone_overflow} == {}
+
+
+def test_axe_finds_no_violation(visits: list[Visit]) -> None:
+    assert {str(visit): visit.violations for visit in visits if visit.violations} == {}
+
+
+def test_results_can_be_filtered_by_keyboard(opened: tuple[Page, Traffic]) -> None:
+    page, traffic = opened
+    page.goto("results/")
+    rows = page.locator("table#results tbody tr")
+    everything = rows.count()
+    assert everything > 0
+    page.get_by_label("Words").focus()
+    page.keyboard.type("no claim says this")
+    assert rows.filter(visible=True).count() == 0
+    page.get_by_role("button", name="Show all").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => ![...document.querySelectorAll('#results tbody tr')].some(row => row.hidden)")
+    page.get_by_label("Verdict").focus()
+    page.keyboard.press("ArrowDown")
+    shown = rows.filter(visible=True)
+    assert 0 < shown.count() <= everything
+    assert len({shown.nth(i).get_attribute("data-verdict") for i in range(shown.count())}) == 1
+    assert f"{shown.count()} of {everything}" in page.locator("form#filters output").inner_text()
+    assert traffic.console == []
+
+
+def test_search_finds_a_page_without_a_network(opened: tuple[Page, Traffic]) -> None:
+    page, traffic = opened
+    page.goto("")
+    page.keyboard.press("/")
+    page.keyboard.type("preconditioning", delay=5)
+    page.locator(".md-search-result__item a").first.wait_for(timeout=10_000)
+    links = page.locator(".md-search-result__item a")
+    assert any("01-edm" in (links.nth(i).get_attribute("href") or "") for i in range(links.count()))
+    assert traffic.external == []
+
+
+def _formulas_written(page: str) -> int:
+    """How many formulas the Markdown of a page has, its included files counted in and its code left out."""
+    if page == "404.html":
+        return 0
+    stem = page.removesuffix("/index.html").removesuffix("index.html")
+    candidates = (ROOT / "docs" / f"{stem}.md", ROOT / "docs" / stem / "index.md")
+    text = _with_includes(next(path for path in candidates if path.is_file()))
+    text = re.sub(r"^(```|~~~).*?^\1", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"<pre.*?</pre>", "", text, flags=re.DOTALL)
+    text = re.sub(r"(`+).+?\1", "", text, flags=re.DOTALL).replace(r"\$", "")
+    displayed, text = text.count("$$"), text.replace("$$", "")
+    assert (displayed % 2, text.count("$") % 2) == (0, 0), f"{page}: a dollar sign has no partner"
+    return displayed // 2 + text.count("$") // 2
+
+
+def _with_includes(path: Path) -> str:
+    def included(match: re.Match[str]) -> str:
+        name, _, section = match.group(1).partition(":")
+        text = (ROOT / name).read_text(encoding="utf-8")
+        if section:
+            text = text.split(f"[start:{section}]")[1].split(f"[end:{section}]")[0]
+        return text
+
+    return re.sub(r'^--8<-- "([^"]+)"$', included, path.read_text(encoding="utf-8"), flags=re.MULTILINE)

@@ -1,0 +1,99 @@
+"""The site builds strict, asks for nothing elsewhere, and every link and anchor in it leads somewhere."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.site.conftest import Build
+
+FETCHED = {"src", "srcset", "poster", "data"}
+"""Attributes whose address a browser fetches by itself; `href` is fetched in <link> only."""
+HARMLESS_LINKS = {"canonical", "prev", "next"}
+
+
+class _Addresses(HTMLParser):
+    """The addresses of a page: what it fetches, what it links to, and the anchors that it offers."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.linked: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self.anchors.update(values[name] for name in ("id", "name") if name in values)
+        self.fetched += [value for name, value in values.items() if name in FETCHED]
+        if "href" in values and (tag != "link" or values.get("rel") in HARMLESS_LINKS):
+            self.linked.append(values["href"])
+        elif "href" in values:
+            self.fetched.append(values["href"])
+        self.fetched += re.findall(r"url\(['\"]?([^'\")]+)", values.get("style", ""))
+
+
+@pytest.fixture(scope="module")
+def pages(build: Build) -> dict[str, _Addresses]:
+    return {name: _Addresses((build.folder / name).read_text(encoding="utf-8")) for name in build.pages()}
+
+
+def test_builds_strict(build: Build) -> None:
+    assert build.code == 0, build.output
+    assert "weeks/01-edm/index.html" in build.pages()
+
+
+def test_pages_and_styles_fetch_nothing_elsewhere(build: Build, pages: dict[str, _Addresses]) -> None:
+    elsewhere = [f"{name}: {url}" for name, page in pages.items() for url in page.fetched if _external(url)]
+    for style in build.folder.rglob("*.css"):
+        urls = re.findall(r"(?:url\(\s*|@import\s+)['\"]?([^'\")\s]+)", style.read_text(encoding="utf-8"))
+        elsewhere += [f"{style.name}: {url}" for url in urls if _external(url)]
+    assert elsewhere == []
+
+
+def test_scripts_name_no_address_that_they_could_fetch(build: Build, pages: dict[str, _Addresses]) -> None:
+    ours = [path for path in build.folder.rglob("*.js") if "assets" not in path.relative_to(build.folder).parts]
+    assert ours
+    named = {str(path): re.findall(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}", path.read_text("utf-8")) for path in ours}
+    assert {path: found for path, found in named.items() if found} == {}
+    # The theme's own script holds two addresses: of diagrams and of a repository's stars. Neither is used by any page.
+    for name in pages:
+        text = (build.folder / name).read_text(encoding="utf-8")
+        assert 'class="mermaid"' not in text, name
+        assert 'data-md-component="source"' not in text, name
+
+
+def test_every_internal_link_and_anchor_leads_somewhere(build: Build, pages: dict[str, _Addresses]) -> None:
+    broken = []
+    for name, page in pages.items():
+        for url in page.linked + page.fetched:
+            if _external(url) or url.startswith(("mailto:", "data:", "javascript:")):
+                continue
+            path, anchor = urldefrag(url)
+            target = _resolve(build.folder, name, unquote(path))
+            if target is None:
+                broken.append(f"{name}: {url}")
+                continue
+            inside = pages.get(str(target.relative_to(build.folder)))
+            if anchor and inside and unquote(anchor) not in inside.anchors:
+                broken.append(f"{name}: {url} (no such anchor)")
+    assert broken == []
+
+
+def _external(url: str) -> bool:
+    return re.match(r"(?:[a-z][a-z0-9+.-]*:)?//", url, re.IGNORECASE) is not None
+
+
+def _resolve(site: Path, page: str, path: str) -> Path | None:
+    """The file that `path`, as written on `page`, is served from; None where there is none."""
+    if not path:
+        return site / page
+    target = (site / path.lstrip("/") if path.startswith("/") else (site / page).parent / path).resolve()
+    target = target / "index.html" if target.is_dir() else target
+    return target if target.is_file() and target.is_relative_to(site.resolve()) else None
