@@ -32,8 +32,8 @@ class Recipe:
     seed: int = 0
 
 
-# Rates below the fastest for accuracy, on purpose: at 3e-3 the digits' accuracy is half a per cent higher, but the features
-# collapse onto the ten classes and see noise on an image three times less.
+# Rates below the fastest for accuracy, on purpose: at 3e-3 accuracy on the digits is a per cent higher, but the
+# features collapse onto the ten classes, and see noise on an image three times less.
 RECIPES = {
     "digits": Recipe(epochs=60, batch=32, max_shift=1, learning_rate=5e-4),
     "mnist": Recipe(epochs=10, batch=100, max_shift=2, learning_rate=1e-3),

@@ -1,4 +1,4 @@
-"""Image sets against their sources, and the data home: what is missing, cut short or corrupted is named and never read."""
+"""Image sets against their sources, and the data home: what is missing, cut short or changed is named."""
 
 import hashlib
 import pickle
@@ -11,7 +11,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from common.data import home, images
-from common.data.images import MNIST_RESOLUTIONS, cifar10, digits, mnist, resize_mnist
+from common.data.images import MNIST_RESOLUTIONS, Split, cifar10, digits, mnist, resize_mnist
 
 
 def test_digits_are_scikit_learns():
@@ -67,7 +67,7 @@ def write_idx(path: Path, array: np.ndarray) -> None:
 
 @pytest.fixture
 def tiny_mnist(tmp_path, monkeypatch):
-    """A data home with an MNIST of 20 training and 10 test images, and checksums to match; `.arrays` are its contents."""
+    """A data home with an MNIST of 20 training and 10 test images, with checksums to match."""
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     random = np.random.default_rng(0)
@@ -86,7 +86,8 @@ def tiny_mnist(tmp_path, monkeypatch):
 def test_mnist_is_read_from_a_complete_home_without_writing(tiny_mnist):
     raw, arrays = tiny_mnist
     before = sorted((path, path.stat().st_mtime_ns) for path in raw.parents[1].rglob("*"))
-    for split, parts in [("train", ["train"]), ("test", ["t10k"]), ("all", ["train", "t10k"])]:
+    cases: list[tuple[Split, list[str]]] = [("train", ["train"]), ("test", ["t10k"]), ("all", ["train", "t10k"])]
+    for split, parts in cases:
         data = mnist(split, offline=True)
         pixels = np.concatenate([arrays[f"{part}-images-idx3-ubyte"] for part in parts])
         np.testing.assert_allclose((data.x0[:, 0].numpy() + 1) * 127.5, pixels, atol=1e-4)

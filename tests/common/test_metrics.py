@@ -194,7 +194,7 @@ def test_manifold_by_hand():
 
 
 def test_manifold_counts_the_kth_neighbour():
-    """On the integers 0 .. 9 with k = 2 an inner ball has radius 1, an end ball radius 2: 0.5 + Z meets 2 balls, or 3."""
+    """On the integers 0 .. 9 with k = 2 an inner ball has radius 1, an end ball radius 2."""
     y = torch.arange(10.0)[:, None]
     x = torch.tensor([1.5, 4.5, 5.5, 11.0])[:, None]  # 1.5: balls of 0, 1, 2; 11: the ball of 9
     found = manifold(x, y, k=2)
@@ -229,7 +229,7 @@ def test_coverage_and_density_of_equal_distributions(n, m, k):
         ([found.coverage for found in repeats], expected_coverage(n, m, k)),
         ([found.density for found in repeats], 1.0),
     ]:
-        assert np.mean(values) == pytest.approx(expected, abs=4 * np.std(values) / sqrt(len(values)))
+        assert np.mean(values) == pytest.approx(expected, abs=float(4 * np.std(values) / sqrt(len(values))))
 
 
 def test_expected_coverage_of_the_smallest_sets():
@@ -298,7 +298,7 @@ def test_bad_input_is_named():
         mmd(x, x, bandwidth=0)
     with pytest.raises(ValueError, match="projections is 0"):
         sliced_w2(x, x, generator(), projections=0)
-    with pytest.raises(ValueError, match="n is 6; .* allow 1 to 5"):
+    with pytest.raises(ValueError, match=r"n is 6; .* allow 1 to 5"):
         floor(w2, x, 6, generator())
     with pytest.raises(ValueError, match="repeats is 1"):
         floor(w2, x, 5, generator(), repeats=1)

@@ -1,9 +1,10 @@
-"""The 2-D toys against what their docstrings promise: supports, occupations, laws of radii and angles, closed-form moments.
+"""The 2-D toys against what their docstrings promise: supports, occupations, laws of radii and angles, moments.
 
-Statistical tests run at fixed seeds and fail below p = 1e-4, so that a correct sampler passes at nearly every seed and a
-wrong one at n = 20000 at none.
+Statistical tests run at fixed seeds and fail below p = 1e-4, so that a correct sampler passes at nearly every seed and
+a wrong one at n = 20000 at none.
 """
 
+from itertools import pairwise
 from math import pi, sqrt
 
 import numpy as np
@@ -46,7 +47,7 @@ def quadrature_moments(name: str) -> tuple[np.ndarray, float]:
     breaks = np.linspace(low, high, 13)
 
     def mean_of(f):
-        return sum(integrate.quad(f, a, b)[0] for a, b in zip(breaks, breaks[1:], strict=False)) / (high - low)
+        return sum(integrate.quad(f, a, b)[0] for a, b in pairwise(breaks)) / (high - low)
 
     mean = np.array([mean_of(f) for f in coordinates])
     second = [mean_of(lambda t, f=f: f(t) ** 2) for f in coordinates]
@@ -76,7 +77,7 @@ def test_toys_are_standardised(name):
 @pytest.mark.parametrize("noise", [0.0, 0.7])
 @pytest.mark.parametrize("name", CURVES)
 def test_standardisation_counts_the_noise(name, noise):
-    z = toy.TOYS[name](100_000, generator(2), noise=noise).double()
+    z = toy.TOYS[name](100_000, generator(2), noise=noise).double()  # type: ignore[call-arg]
     mean_square = z.square().mean(1)
     assert abs(mean_square.mean() - 1) < 4.5 * mean_square.std() / sqrt(len(z))
 
@@ -90,7 +91,6 @@ def test_noise_is_gaussian_of_the_stated_size(name):
     clean = draw(N, generator(3), noise=0.0, dtype=torch.float64)  # type: ignore[call-arg]
     noise = noisy * sqrt(variance + NOISE[name] ** 2) - clean * sqrt(variance)
     for coordinate in noise.numpy().T:
-        # Centred: the two draws are shifted by different multiples of no mean at all, as both have mean 0.
         assert stats.kstest(coordinate, "norm", args=(0, NOISE[name])).pvalue > P
     assert abs(np.corrcoef(noise.numpy().T)[0, 1]) < 4.5 / sqrt(N)
 
@@ -148,7 +148,7 @@ def test_eight_gaussians_are_the_mixture_that_they_publish():
     mode = torch.cdist(z, means).argmin(1)
     assert_uniform_counts(torch.bincount(mode, minlength=8).numpy())
     residual = (z - means[mode]) / std
-    # Modes are 7.6 std apart: the chance that the nearest mode is the wrong one is 1e-4 per point, far below KS's reach.
+    # Modes are 7.6 std apart: the nearest is the wrong one for 2 points in 10000, far below KS's reach.
     assert stats.kstest(residual.flatten().numpy(), "norm").pvalue > P
 
 
