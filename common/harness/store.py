@@ -166,7 +166,7 @@ class StoredResults:
         }
 
     def arrays(self, experiment: str, **where: Any) -> list[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]:
-        """The `arrays.npz` of each run of `experiment` whose config fields (or `seed`) equal `where`, with the config."""
+        """The `arrays.npz`, with the config, of each run of `experiment` whose fields (or `seed`) equal `where`."""
         import numpy as np
 
         found: list[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]] = []

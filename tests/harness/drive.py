@@ -1,0 +1,51 @@
+"""Launch the toy in a process of its own, for the tests that kill it: `python drive.py '{"workers": 2, ...}'`.
+
+Prints what became of the runs as JSON on standard output; exits with 0, 1 where runs failed, 2 for bad input, 130 for
+Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+
+from toy.paper import PAPER
+
+from common.harness.errors import UsageError
+from common.harness.launch import launch
+from common.harness.plan import plan
+from common.harness.store import Store
+
+
+def main() -> int:
+    wish = json.loads(sys.argv[1])
+    if limit := wish.get("file_size_limit"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    specs = plan(
+        PAPER,
+        wish.get("preset", "quick"),
+        only=wish.get("only"),
+        seeds=wish.get("seeds"),
+        overrides=wish.get("overrides"),
+    )
+    try:
+        outcome = launch(
+            specs, Store(), workers=wish.get("workers", 0), address=wish.get("address"), command="repro run toy"
+        )
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    words = {
+        "finished": [spec.address for spec in outcome.finished],
+        "reused": [spec.address for spec in outcome.reused],
+        "failed": {failure.spec.address: failure.message for failure in outcome.failed},
+    }
+    print(json.dumps(words))
+    return 1 if outcome.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

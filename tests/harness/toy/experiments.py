@@ -1,0 +1,152 @@
+"""Experiments for trying the harness. Each start of one is a line in the file that REPRO_TOY_LOG names, if set."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from common.harness.experiment import Experiment, Grid, Need, Resources, Row, Run
+
+
+def _say(event: str, run: Run) -> None:
+    if log := os.environ.get("REPRO_TOY_LOG"):
+        with Path(log).open("a") as file:
+            file.write(f"{event} {run.folder.stem} {os.getpid()} {os.getppid()}\n")
+
+
+@dataclass(frozen=True)
+class Noise:
+    n: int = 3
+    scale: float = 1.0
+    kind: Literal["normal", "uniform"] = "normal"
+    shifts: tuple[float, ...] = (0.0,)
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"n is at least 1, not {self.n}")
+
+
+def noise(config: Noise, seed: int, run: Run) -> Sequence[Row]:
+    _say("start", run)
+    draws = getattr(np.random.default_rng(seed), config.kind)(size=config.n) * config.scale
+    run.save_arrays(draws=draws)
+    return [{"index": i, "draw": draw, "name": f"draw {i}", "positive": bool(draw > 0)} for i, draw in enumerate(draws)]
+
+
+@dataclass(frozen=True)
+class Net:
+    width: int = 64
+
+
+def convolve(config: Net, seed: int, run: Run) -> Sequence[Row]:
+    """Sums whose last bits depend on how many threads share the work, and a draw from a global generator."""
+    _say("start", run)
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randn(8, 3, 64, 64, generator=generator)
+    kernel = torch.randn(config.width, 3, 5, 5, generator=generator, requires_grad=True)
+    torch.nn.functional.conv2d(image, kernel).square().mean().backward()
+    matrix = torch.randn(400, 3000, generator=generator)
+    product = matrix @ matrix.T
+    assert kernel.grad is not None
+    return [
+        {
+            "threads": torch.get_num_threads(),
+            "gradient": kernel.grad.double().sum(),
+            "product": product.double().norm(),
+            "sum": matrix.sum(),
+            "blas": float((np.asarray(matrix) @ np.asarray(matrix).T).sum()),
+            "global": torch.rand(()).item() + np.random.rand(),
+        }
+    ]
+
+
+@dataclass(frozen=True)
+class Walk:
+    steps: int = 4
+    pause: float = 0.0
+    crash: bool = False
+    """Kill the own process in the middle, once, if REPRO_TOY_CRASH is set."""
+
+
+def walk(config: Walk, seed: int, run: Run) -> Sequence[Row]:
+    """A recurrence with a checkpoint after each step, from which a broken-off run goes on."""
+    checkpoint = run.folder / "checkpoint.json"
+    state = json.loads(checkpoint.read_text()) if checkpoint.exists() else {"step": 0, "x": 0.1 + 0.01 * seed}
+    _say(f"start at {state['step']}", run)
+    while state["step"] < config.steps:
+        time.sleep(config.pause)
+        state = {"step": state["step"] + 1, "x": 3.7 * state["x"] * (1 - state["x"])}
+        checkpoint.with_suffix(".new").write_text(json.dumps(state))
+        checkpoint.with_suffix(".new").replace(checkpoint)
+        run.log(step=state["step"], loss=state["x"])
+        if config.crash and os.environ.get("REPRO_TOY_CRASH") and not (run.folder / "crashed").exists():
+            (run.folder / "crashed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return [{"x": state["x"]}]
+
+
+@dataclass(frozen=True)
+class Mood:
+    mood: Literal["fine", "raise", "exit", "nan loss", "nan row", "clash", "no room for rows", "large"] = "fine"
+
+
+def moody(config: Mood, seed: int, run: Run) -> Sequence[Row]:
+    _say("start", run)
+    print(f"the mood is {config.mood}")
+    match config.mood:
+        case "raise":
+            raise ArithmeticError("two and two are five")
+        case "exit":
+            raise SystemExit("leaving")
+        case "nan loss":
+            run.log(step=7, loss=float("nan"))
+        case "nan row":
+            return [{"w2": float("nan")}]
+        case "clash":
+            return [{"mood": "also a field"}]
+        case "no room for rows":
+            if not (run.folder / "rows.csv").is_symlink():
+                (run.folder / "rows.csv").symlink_to("/dev/full")
+        case "large":
+            run.save_arrays(zeros=np.zeros(200_000))
+    return [{"value": 1.0}]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    mood: str = "fine"
+
+
+def student(config: Lesson, seed: int, run: Run) -> Sequence[Row]:
+    _say("start", run)
+    return [{"taught": (run.needs["teacher"] / "rows.csv").read_text().strip().replace("\n", " ")}]
+
+
+def _teacher(config: Lesson, seed: int) -> Mapping[str, Need]:
+    return {"teacher": Need("moody", Mood(config.mood), 0)}  # type: ignore[arg-type]
+
+
+EXPERIMENTS = (
+    Experiment(noise, Noise, {"quick": Grid((Noise(), Noise(n=5)), seeds=2)}),
+    Experiment(
+        convolve,
+        Net,
+        {"quick": Grid((Net(),), seeds=2), "small": Grid((Net(),))},
+        resources={"small": Resources(cpus=2)},
+    ),
+    Experiment(walk, Walk, {"quick": Grid((Walk(), Walk(crash=True)))}),
+    Experiment(moody, Mood, {"small": Grid((Mood(), Mood("raise")))}),
+    Experiment(
+        student, Lesson, {"quick": Grid((Lesson(),)), "small": Grid((Lesson(), Lesson("raise")))}, needs=_teacher
+    ),
+)

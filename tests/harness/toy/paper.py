@@ -1,0 +1,17 @@
+"""The toy's card."""
+
+from common.harness.paper import Paper
+
+PAPER = Paper(
+    slug="toy",
+    title="Toy",
+    authors=("Nobody",),
+    arxiv="0000.00000",
+    week=0,
+    date="2024-01-01",
+    theme="Toys",
+    summary="Nothing is claimed.",
+    claims=(),
+    experiments="toy.experiments",
+    figures="toy.figures",
+)
