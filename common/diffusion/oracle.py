@@ -1,7 +1,7 @@
 """Exact denoisers: Gaussian mixtures and finite data sets, with their scores, log-densities and samples.
 
 All are for x = x0 + sigma eps, and compute in float64 whatever the dtype of `x` (the result has the dtype of `x`).
-Denoiser and score are tied by Tweedie's formula, D(x; sigma) = x + sigma² ∇ log p(x; sigma) (Karras et al. 2022, eq. 3).
+Denoiser and score are tied by Tweedie's formula, D(x; sigma) = x + sigma² ∇ log p(x; sigma) (Karras et al., eq. 3).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class GaussianMixture:
         if weights.shape != (K,) or not (weights > 0).all():
             raise ValueError(f"weights must be {K} positive numbers, one for each mean")
         self.weights = weights / weights.sum()
-        # C_k = U_k diag(λ_k) U_kᵀ once, so that C_k + sigma² I is inverted at any sigma for nothing; U = I if isotropic.
+        # C_k = U_k diag(λ_k) U_kᵀ once, so that C_k + sigma² I is inverted at any sigma for free; U = I if isotropic.
         self.axes: Tensor | None = None
         if covariance.shape == (K,):
             self.variances = covariance.square()[:, None].expand(K, D)
@@ -59,7 +59,7 @@ class GaussianMixture:
         return r if self.axes is None else torch.einsum("bkj,kij->bki", r, self.axes)
 
     def _components(self, x: Tensor, sigma: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
-        """U_kᵀ (x - μ_k) (B, K, D), the variances λ_k + sigma² along it, and log w_k N(x; μ_k, C_k + sigma² I) (B, K)."""
+        """U_kᵀ (x - μ_k) (B, K, D), the variances λ_k + sigma² there, log w_k N(x; μ_k, C_k + sigma² I) (B, K)."""
         if x.ndim != 2 or x.shape[1] != self.means.shape[1]:
             raise ValueError(f"x must have shape (B, {self.means.shape[1]}), not {tuple(x.shape)}")
         variances = self.variances + _sigma_like(sigma, x).square()[..., None, None]
