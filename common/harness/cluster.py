@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from typing import Any
 
@@ -40,21 +40,20 @@ def ray_pool(
         "logging_level": logging.ERROR,
         "runtime_env": {"env_vars": _environment()},
     }
-    if address is not None:
-        ray.init(address=address, **quiet)
-    else:
-        ray.init(
-            address="local",
-            num_cpus=max(workers, *(spec.resources.cpus for spec in todo)),
-            include_dashboard=False,
-            object_store_memory=100 * 2**20,  # only specs and outcomes travel
-            **quiet,
-        )
-    try:
-        _check_room(todo)
-        yield RayPool(store, origin)
-    finally:
-        ray.shutdown()
+    local: dict[str, Any] = {
+        "num_cpus": max(workers, *(spec.resources.cpus for spec in todo)),
+        "include_dashboard": False,
+        "object_store_memory": 100 * 2**20,  # only specs and outcomes travel
+    }
+    # Ray prints paragraphs about each dead worker to standard output, which is the command's. Of a run that is made again
+    # its last line tells, and of one that fails its error.
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        ray.init(address="local", **local, **quiet) if address is None else ray.init(address=address, **quiet)
+        try:
+            _check_room(todo)
+            yield RayPool(store, origin)
+        finally:
+            ray.shutdown()
 
 
 class RayPool:

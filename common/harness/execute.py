@@ -37,11 +37,13 @@ class Origin:
 
 @dataclass(frozen=True)
 class Done:
-    """A run that is finished; `reused` if another process had made it by the time that this one came to it."""
+    """A run that is finished: `reused` if another process had made it by the time that this one came to it, `resumed` if it
+    went on from what a process that died had left."""
 
     spec: RunSpec
     seconds: float
     reused: bool = False
+    resumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def execute(spec: RunSpec, store: Store, origin: Origin) -> Done | Failure:
                 if not _no_room(error, partial):
                     (partial / "error.txt").write_text(traceback.format_exc())
                 raise
-            return Done(spec, time.perf_counter() - start)
+            return Done(spec, time.perf_counter() - start, resumed=resumed)
     except (Exception, SystemExit) as error:
         trace = traceback.format_exc()
         message = f"{type(error).__name__}: {error}"

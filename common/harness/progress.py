@@ -59,7 +59,8 @@ class Progress:
         else:
             self.done += 1
             self._times[spec.experiment].append(result.seconds)
-            self.finished_line(f"[{self.counted}/{self.total}] finished {spec} in {duration(result.seconds)}")
+            again = ", resumed" if result.resumed else ""
+            self.finished_line(f"[{self.counted}/{self.total}] finished {spec} in {duration(result.seconds)}{again}")
 
     def finished_line(self, text: str) -> None:
         """The line of a finished run."""

@@ -1,0 +1,205 @@
+"""Launching: the same bytes by every backend, nothing made twice, and one run's exception is its own."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Any
+
+import pytest
+import torch
+
+from common.harness.errors import UsageError
+from common.harness.execute import Done, Failure, threads
+from common.harness.launch import launch
+from common.harness.progress import LiveProgress, Progress
+
+
+def moods(toy: Any, *names: str) -> list[Any]:
+    """Runs of `moody` in these moods."""
+    return [spec for name in names for spec in toy.plan("small", only=["moody"], overrides={"mood": name})]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ray_writes_the_bytes_that_this_process_writes(toy: Any, workers: int, tmp_path: Any) -> None:
+    """Convolutions and matrix products included, whose last bits depend on the thread count; so do global generators.
+
+    One worker is killed in the middle of its run, which is made again and gives the same numbers.
+    """
+    torch.set_num_threads(2)
+    launch(toy.plan(), toy.store, progress=False)
+    here = toy.rows()
+    assert len(here) == len(toy.plan()) == 10
+    toy.log.unlink()
+    toy.environment |= {"REPRO_RUNS": str(tmp_path / "ray"), "REPRO_TOY_CRASH": "1"}
+    code, outcome, said = toy.drive(workers=workers)
+    assert (code, len(outcome["finished"])) == (0, 10), said
+    toy.store.root = tmp_path / "ray"
+    assert toy.rows() == here
+    crashed = next(spec for spec in toy.plan() if getattr(spec.config, "crash", False))
+    assert (toy.store.folder(crashed) / "crashed").exists()
+    assert sorted(toy.starts()) == sorted([*outcome["finished"], crashed.address])
+    assert any(line.startswith("start at 1 " + crashed.address) for line in toy.events())  # from its checkpoint
+    assert [line.startswith(f"[{n + 1}/10] finished") for n, line in enumerate(said.splitlines())] == [True] * 10, said
+    assert [str(crashed) in line for line in said.splitlines() if line.endswith(", resumed")] == [True]
+
+
+def test_the_thread_count_is_the_experiments_and_restored_after(toy: Any) -> None:
+    torch.set_num_threads(2)
+    before = os.environ.get("OMP_NUM_THREADS")
+    specs = toy.plan("quick", only=["convolve"], seeds=[0]) + toy.plan(
+        "small", only=["convolve"], overrides={"width": "8"}
+    )
+    launch(specs, toy.store, progress=False)
+    assert toy.store.table(specs)["threads"].tolist() == [1, 2]
+    assert torch.get_num_threads() == 2
+    assert os.environ.get("OMP_NUM_THREADS") == before
+    with threads(1):
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+
+
+def test_what_is_finished_is_never_made_again(toy: Any) -> None:
+    specs = toy.plan()
+    launch(specs, toy.store, progress=False)
+    made = toy.starts()
+    assert sorted(made) == sorted(spec.address for spec in specs)
+    again = launch(specs, toy.store, progress=False)
+    assert (again.finished, [spec.address for spec in again.reused]) == ([], [spec.address for spec in specs])
+    assert toy.starts() == made
+
+
+def test_another_seed_runs_alone(toy: Any) -> None:
+    launch(toy.plan(only=["noise"], seeds=[0, 1]), toy.store, progress=False)
+    outcome = launch(toy.plan(only=["noise"], seeds=[0, 1, 2]), toy.store, progress=False)
+    assert [spec.seed for spec in outcome.finished] == [2, 2]
+    assert len(toy.starts()) == 6
+
+
+def test_a_need_that_is_gone_is_not_made_again_for_a_finished_run(toy: Any) -> None:
+    specs = toy.plan(only=["student"])
+    launch(specs, toy.store, progress=False)
+    toy.store.folder(specs[0]).rename(toy.store.root / "gone")
+    assert launch(specs, toy.store, progress=False).finished == []
+    assert len(toy.starts()) == 2
+
+
+def test_a_need_is_given_to_the_run_that_needs_it(toy: Any) -> None:
+    specs = toy.plan(only=["student"])
+    launch(specs, toy.store, progress=False)
+    assert toy.store.table(specs[1:])["taught"].tolist() == ["value 1.0"]
+
+
+@pytest.mark.parametrize(
+    ("mood", "message"),
+    [
+        ("raise", "ArithmeticError: two and two are five"),
+        ("exit", "SystemExit: leaving"),
+        ("nan loss", "FloatingPointError: loss is nan (step=7, loss=nan)"),
+        ("nan row", "ValueError: row value 'w2' is nan"),
+        ("clash", "ValueError: rows have keys that the config or the seed already has: mood"),
+    ],
+)
+def test_a_run_that_raises_fails_alone_and_shows_its_log(
+    toy: Any, mood: str, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bad, good = specs = moods(toy, mood, "fine")
+    outcome = launch(specs, toy.store)
+    [failure] = outcome.failed
+    assert (failure.spec, failure.message, failure.folder) == (bad, message, toy.store.partial(bad))
+    assert failure.log_tail.splitlines()[-1].endswith(message.removeprefix("SystemExit: "))
+    assert f"the mood is {mood}" in (failure.folder / "log.txt").read_text()
+    assert [spec.address for spec in outcome.finished] == [good.address]
+    said = capfd.readouterr().err
+    assert f"failed {bad}: {message}" in said
+    assert str(failure.folder) in said
+    assert failure.log_tail.splitlines()[-1] in said
+    assert toy.store.state(bad) == "failed"
+
+
+def test_a_failed_run_starts_afresh(toy: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its checkpoints may be of the code that was wrong."""
+    [bad] = moods(toy, "raise")
+    launch([bad], toy.store, progress=False)
+    (toy.store.partial(bad) / "checkpoint").write_text("of wrong code")
+    launch([bad], toy.store)
+    assert "1 failed run found, starting afresh" in capfd.readouterr().err
+    assert not (toy.store.partial(bad) / "checkpoint").exists()
+
+
+def test_runs_that_need_a_failed_one_are_not_made(toy: Any) -> None:
+    specs = toy.plan("small", only=["student"])
+    outcome = launch(specs, toy.store, progress=False)
+    failed = {failure.spec.experiment: failure for failure in outcome.failed}
+    assert failed["student"].message == "not run: needs toy/moody(mood=raise) seed 0, which failed"
+    assert failed["student"].folder is None
+    assert {spec.experiment for spec in outcome.finished} == {"moody", "student"}  # those in the mood 'fine'
+    assert len(toy.starts()) == 3
+
+
+def test_an_exception_on_a_worker_fails_that_run_alone_and_is_not_tried_again(toy: Any) -> None:
+    """And a cluster of one CPU takes a run of two, alone."""
+    code, outcome, said = toy.drive(preset="small", workers=1)
+    assert code == 1
+    assert sorted(outcome["failed"].values()) == [
+        "ArithmeticError: two and two are five",
+        "not run: needs toy/moody(mood=raise) seed 0, which failed",
+    ]
+    assert len(outcome["finished"]) == 3
+    assert len(toy.starts()) == 4
+    [convolved] = toy.plan("small", only=["convolve"])
+    assert toy.store.table([convolved])["threads"].tolist() == [2]
+    assert "| ArithmeticError: two and two are five" in said
+
+
+def test_a_negative_number_of_workers_is_refused(toy: Any) -> None:
+    with pytest.raises(UsageError, match="not -1"):
+        launch(toy.plan(), toy.store, workers=-1)
+    assert not toy.store.root.exists()
+
+
+def test_progress_says_one_line_per_event_where_there_is_no_terminal(
+    toy: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    launch(toy.plan(only=["convolve"]), toy.store)
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.rpartition(" in ")[0] for line in lines] == [
+        "[1/2] finished toy/convolve() seed 0",
+        "[2/2] finished toy/convolve() seed 1",
+    ]
+
+
+def test_progress_counts_and_estimates(toy: Any) -> None:
+    specs = toy.plan(only=["noise"], seeds=[0, 1, 2])
+    slow = toy.plan(only=["convolve"], seeds=[0])
+    display = Progress(specs + slow, reused=2, stream=io.StringIO())
+    display.slots = 2
+    assert display.seconds_left() is None
+    for spec in specs[:3]:
+        display.started(spec)
+    assert display.summary() == "2 of 9 runs done, 2 running, 2 reused"
+    display.ended(Done(specs[0], 10.0))
+    display.ended(Done(specs[1], 20.0))
+    display.ended(Failure(specs[2], "broken"))
+    # Three of `noise` at their mean of 15 s, and one of `convolve`, of which nothing is known, likewise; two at a time.
+    assert display.seconds_left() == pytest.approx(4 * 15.0 / 2)
+    assert display.summary() == "4 of 9 runs done, 1 failed, 2 reused, about 30 s left"
+    display.ended(Done(slow[0], 100.0))
+    assert display.seconds_left() == pytest.approx(3 * 15.0 / 2)
+
+
+def test_a_terminal_gets_a_live_display(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "120")
+    terminal = Terminal()
+    specs = toy.plan(only=["noise"])
+    with LiveProgress(specs, reused=1, stream=terminal) as display:
+        display.started(specs[0])
+        display.ended(Failure(specs[1], "broken"))
+        display._live.refresh()
+    shown = terminal.getvalue()
+    assert "1 of 5 runs done, 1 running, 1 failed, 1 reused" in shown
+    assert "toy/noise() seed 0" in shown
+    assert "failed toy/noise() seed 1: broken" in shown
