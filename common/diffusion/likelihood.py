@@ -92,7 +92,8 @@ def log_likelihood(
         log_prior: log-density at sigma_max, (B, *D) -> (B,); `gaussian_log_prior` when left out.
         tolerance: relative and absolute error tolerance of a step.
 
-    Raises: ValueError unless 0 < sigma_min < sigma_max; RuntimeError where the solver gives up.
+    Raises: ValueError unless 0 < sigma_min < sigma_max; RuntimeError where the field is not finite, or the solver
+        gives up.
     """
     if not 0 < sigma_min < sigma_max:
         raise ValueError(f"sigma_min and sigma_max must satisfy 0 < sigma_min < sigma_max: {sigma_min}, {sigma_max}")
@@ -106,7 +107,10 @@ def log_likelihood(
     def field(u: float, state: np.ndarray) -> np.ndarray:
         x_u, _ = unpack(state)
         denoised, tr = trace(denoiser, x_u, torch.tensor(u, dtype=torch.float64, device=x.device).exp())
-        return torch.cat([(x_u - denoised).flatten(), D - tr]).cpu().numpy()
+        slope = torch.cat([(x_u - denoised).flatten(), D - tr]).cpu().numpy()
+        if not np.isfinite(slope).all():  # the adaptive solver would shrink its step for ever
+            raise RuntimeError(f"the denoiser or its trace is not finite at sigma = {np.exp(u):g}")
+        return slope
 
     start = torch.cat([x.detach().to(torch.float64).flatten().cpu(), torch.zeros(B, dtype=torch.float64)]).numpy()
     solution = solve_ivp(field, (log(sigma_min), log(sigma_max)), start, rtol=tolerance, atol=tolerance)

@@ -72,7 +72,7 @@ class GaussianPath(ABC):
         return _like(self.alpha(t), x0) * x0 + _like(self.sigma(t), x0) * eps
 
     def to_sigma_coordinates(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(x_t / alpha, sigma / alpha), what a `denoiser(x, sigma)` takes: E[x0 | x_t] = D(x_t / alpha; sigma / alpha)."""
+        """(x_t / alpha, sigma / alpha), what a denoiser takes: E[x0 | x_t] = D(x_t / alpha; sigma / alpha)."""
         return x_t / _like(self.alpha(t), x_t), self.sigma(t) / self.alpha(t)
 
     def coefficients(self, prediction: Prediction, t: Tensor) -> tuple[Tensor, Tensor]:
