@@ -60,7 +60,7 @@ def test_digits_classifier_has_its_recorded_accuracy():
 def test_mnist_classifier_has_its_recorded_accuracy(resolution):
     held_out = real_mnist("test")
     recorded = json.loads(weights_metadata("mnist")["test_accuracy_at_resolution"])[str(resolution)]
-    assert recorded >= {28: 0.99, 7: 0.95}[resolution]
+    assert recorded >= {28: 0.985, 7: 0.95}[resolution]
     seen = Images(as_mnist(resize_mnist(held_out.x0, resolution)), held_out.labels)
     assert accuracy(load_classifier("mnist"), seen) == pytest.approx(recorded, abs=5 / 10_000)
 
@@ -146,7 +146,7 @@ def test_fd_digits_grows_with_damage():
 
 
 def test_the_floor_of_fd_digits_falls_like_one_over_n():
-    """The mean alone gives E|mu - mu_ref|² = tr C / n for draws with replacement; covariances add to it at the same rate."""
+    """The mean alone gives E|mu - mu_ref|² = tr C / n for draws with replacement; covariances add at the same rate."""
     source, reference = resampled(digits().x0), digits_reference()
     small, large = (floor(fd_digits, source, n, generator(), 8, reference) for n in (500, 4000))
     assert small.mean > float(reference.cov.trace()) / 500
