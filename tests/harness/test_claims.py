@@ -1,4 +1,4 @@
-"""Intervals, verdicts and measures, against scipy's own intervals, coverage by simulation, and tables with known answers."""
+"""Intervals, verdicts and measures: scipy's own intervals, coverage by simulation, tables with known answers."""
 
 import json
 from math import exp, inf, log, nan
@@ -25,7 +25,8 @@ def test_interval_covers_the_mean_95_times_in_100() -> None:
     draws = np.random.default_rng(0).normal(3.0, 2.0, (2000, 3))
     intervals = [student_t(row) for row in draws]
     covered = sum(interval.low <= 3.0 <= interval.high for interval in intervals)
-    # Binomial(2000, 0.95): standard deviation 9.7; four of them. A normal interval in place of Student's would cover 84 %.
+    # Binomial(2000, 0.95): standard deviation 9.7; four of them. A normal interval in place of Student's would cover
+    # 84 %.
     assert abs(covered - 1900) < 39
 
 
@@ -209,7 +210,11 @@ def test_argmin_value_and_mean(table: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize(
     ("where", "message"),
-    [({"solvr": "heun"}, "no column 'solvr'"), ({"solver": "rk4"}, "there are euler, heun"), ({"n": 8}, "several rows")],
+    [
+        ({"solvr": "heun"}, "no column 'solvr'"),
+        ({"solver": "rk4"}, "there are euler, heun"),
+        ({"n": 8}, "several rows"),
+    ],
 )
 def test_a_pick_that_is_not_one_row_says_so(table: pd.DataFrame, where: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -1,0 +1,68 @@
+"""A paper small enough to see through: the error of a mean of n draws falls as n^(-1/2). For the tests of reports."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure as MatplotlibFigure
+
+from common.harness.claims import Claim, Criterion, Quantity
+from common.harness.experiment import Experiment, Grid, Row, Run
+from common.harness.figure import Figure, Results
+from common.harness.measures import loglog_slope, value_at
+from common.harness.paper import Paper
+
+
+@dataclass(frozen=True)
+class Draws:
+    n: int
+
+
+@dataclass(frozen=True)
+class Nothing:
+    pass
+
+
+def means(config: Draws, seed: int, run: Run) -> Sequence[Row]:
+    noise = np.random.default_rng(seed).normal(0, 0.01)
+    return [{"error": config.n**-0.5 * (1 + noise), "solver": "mean"}]
+
+
+def never(config: Nothing, seed: int, run: Run) -> Sequence[Row]:
+    return [{"x": 1.0}]
+
+
+def draw(results: Results) -> MatplotlibFigure:
+    figure, axes = plt.subplots()
+    axes.plot(results.tables["means"]["n"], results.tables["means"]["error"])
+    return figure
+
+
+EXPERIMENTS = (
+    Experiment(means, Draws, presets={"quick": Grid([Draws(n) for n in (4, 16, 64)], seeds=3)}),
+    Experiment(never, Nothing, presets={"small": Grid([Nothing()])}),
+)
+FIGURES = (
+    Figure("error", "A falling line.", "The error | falls.", ("means",), draw),
+    Figure("other", "Nothing.", "Nothing.", ("never",), draw),
+)
+RATE = Quantity("slope", "means", loglog_slope("n", "error"), Criterion(-0.55, -0.45, "a guess"), -0.5, floor=0.01)
+LEVEL = Quantity("level at 16", "means", value_at("error", n=16), Criterion(0.2, 0.3), scale="log", floor=0.05)
+PAPER = Paper(
+    slug="means",
+    title="On | means",
+    authors=("A. Author",),
+    arxiv="2401.00001",
+    week=3,
+    date="2024-10-16",
+    theme="Averages",
+    summary="Means are good.",
+    claims=(
+        Claim("rate", "The error falls as n^-1/2.", "Theorem 1", (RATE,)),
+        Claim("table", "The table | is so.", "Table 1", (RATE, LEVEL), deviation="Fewer draws."),
+        Claim("later", "It scales.", "Table 2", (Quantity("x", "never", value_at("x"), Criterion(0)),), ("small",)),
+    ),
+    experiments="means",
+    figures="means",
+)

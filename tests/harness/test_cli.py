@@ -1,0 +1,210 @@
+"""The command line: quick answers, help with typos, one line and exit code 2 for bad input, and nothing written then."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from trees import ROOT, files, make_tree, repro
+
+from common.harness.cli import COMMANDS, main, parser, split_overrides
+from common.harness.commands import parse_seeds, parse_workers
+from common.harness.errors import UsageError
+from common.harness.new import create
+
+HEAVY = {"torch", "numpy", "scipy", "pandas", "ray", "matplotlib", "tyro", "seaborn"}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree with one paper, foo, whose data can be made to be missing, and whose runs can be made to fail."""
+    tree = make_tree(tmp_path_factory.mktemp("tree"))
+    create(tree, 11, "foo", "Foo: a study", "2401.01234")
+    experiments = tree / "papers" / "foo" / "experiments.py"
+    text = experiments.read_text()
+    assert "    generator = " in text
+    text = text.replace(
+        "    generator = ",
+        '    if config.repetitions == 13:\n        raise ArithmeticError("unlucky")\n    generator = ',
+    )
+    text = text.replace("seeds=5)},", "seeds=5)},\n        prepare=look,")
+    text = text.replace(
+        "EXPERIMENTS = (",
+        "def look(config: ConvergenceConfig) -> None:\n"
+        "    if config.repetitions == 17:\n"
+        '        raise FileNotFoundError("no file data/x.gz: put it there")\n\n\n'
+        "EXPERIMENTS = (",
+    )
+    experiments.write_text(text)
+    return tree
+
+
+def cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "--json"], ["run", "--help"]])
+def test_it_answers_in_half_a_second_without_heavy_imports(arguments: list[str]) -> None:
+    code = (
+        "import sys; from common.harness.cli import main; code = main(sys.argv[1:]); "
+        "print(*sys.modules, file=sys.stderr); sys.exit(code)"
+    )
+    before = cpu_seconds()
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not HEAVY & set(done.stderr.split())
+    assert cpu_seconds() - before < 0.5  # processor time: other work on the machine does not count
+
+
+def test_every_command_is_there_and_helps() -> None:
+    for command in COMMANDS:
+        assert main([command, "--help"]) == 0
+
+
+BAD = [
+    (["rnu", "foo"], "unknown command 'rnu'", "run"),
+    (["run", "fooo"], "unknown paper 'fooo'", "foo"),
+    (["report", "fooo"], "unknown paper 'fooo'", "foo"),
+    (["run"], "name one paper, or --all", ""),
+    (["run", "foo", "--all"], "name one paper, or --all", ""),
+    (["run", "foo", "--preset", "quik"], "unknown preset 'quik'", "quick"),
+    (["run", "foo", "--preset", "gpu"], "has no preset 'gpu'", "quick"),
+    (["run", "foo", "--only", "convergance"], "'convergance'", "convergence"),
+    (["run", "foo", "--repetition", "3"], "'repetition'", "repetitions"),
+    (["run", "foo", "--workrs", "3"], "'workrs'", "--workers"),
+    (["run", "foo", "--repetitions", "many"], "repetitions takes a whole number, not 'many'", ""),
+    (["run", "foo", "--repetitions", "0"], "at least 1", ""),
+    (["run", "foo", "--repetitions"], "--repetitions has no value", ""),
+    (["run", "foo", "--seeds", "4..0"], "--seeds '4..0'", "0..4"),
+    (["run", "foo", "--seeds", "a"], "--seeds 'a'", "0,2,7"),
+    (["run", "foo", "--seeds", "-1"], "--seeds '-1'", "0..4"),
+    (["run", "foo", "--workers", "two"], "--workers 'two'", ""),
+    (["run", "foo", "--device", "tpu"], "unknown device 'tpu'", "cpu"),
+    (["run", "foo", "--device", "cuda"], "'cuda'", "--device cpu"),
+    (["run", "foo", "--address", "127.0.0.1:1"], "127.0.0.1:1", ""),
+    (["run", "foo", "--repetitions", "17"], "no file data/x.gz", "put it there"),
+    (["report", "foo"], "no finished runs of foo", "repro run foo"),
+    (["check", "foo"], "no committed report", "repro bless"),
+    (["new", "foo", "--title", "x", "--arxiv", "2401.01234"], "'foo'", "week11-foo"),
+    (["new", "week11-bar"], "--title", "repro new --help"),
+    (["list", "--jsn"], "--jsn", ""),
+]
+
+
+@pytest.mark.parametrize(("arguments", "wrong", "allowed"), BAD, ids=[" ".join(bad[0]) for bad in BAD])
+def test_bad_input_is_one_line_with_code_2_and_nothing_written(
+    tree: Path, arguments: list[str], wrong: str, allowed: str
+) -> None:
+    before = files(tree)
+    done = repro(tree, *arguments, CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 2, done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    assert wrong in line
+    assert allowed in line
+    assert files(tree) == before
+
+
+def test_run_folder_that_cannot_be_made_is_bad_input(tree: Path) -> None:
+    before = files(tree)
+    done = repro(tree, "run", "foo", "--workers", "0", REPRO_RUNS="/dev/null/runs")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "REPRO_RUNS" in done.stderr
+    assert files(tree) == before
+
+
+def test_from_a_run_to_a_report(tree: Path, tmp_path: Path) -> None:
+    planned = repro(tree, "run", "foo", "--dry-run")
+    assert "20 runs, 20 to make; nothing was run" in planned.stdout
+    assert not (tree / "runs").exists()
+
+    first = repro(tree, "run", "foo", "--workers", "0", "--seeds", "0,1")
+    assert first.returncode == 0, first.stderr
+    assert "8 runs made, 0 reused" in first.stdout
+
+    rest = repro(tree, "run", "foo", "--workers", "0")
+    assert "12 runs made, 8 reused" in rest.stdout
+    for word in ("Published", "Measured ± 95 % CI", "-0.5", "holds", "runs/reports", "site"):
+        assert word in rest.stdout
+    assert max(map(len, rest.stdout.splitlines())) <= 100
+
+    again = repro(tree, "run", "foo", "--json")
+    (record,) = json.loads(again.stdout)
+    assert (record["paper"], record["preset"], record["id"], record["verdict"]) == ("foo", "quick", "rate", "holds")
+
+    state = json.loads(repro(tree, "status", "foo", "--json").stdout)
+    assert (state["runs"][0]["finished"], state["runs"][0]["missing"]) == (20, 0)
+    assert state["bytes"] > 1000
+
+    refused = repro(tree, "report", "foo", "--into", "/dev/null/reports")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert "cannot write a report to /dev/null/reports" in refused.stderr
+
+    written = repro(tree, "report", "foo", "--into", str(tmp_path))
+    assert written.returncode == 0
+    beside = tree / "runs" / "reports" / "foo" / "quick"
+    for path in beside.rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / "foo" / "quick" / path.relative_to(beside)).read_bytes()
+    assert not (tree / "reports" / "foo").exists(), "a run leaves the committed reports alone"
+
+
+def test_changed_fields_run_but_are_not_judged(tree: Path) -> None:
+    done = repro(tree, "run", "foo", "--workers", "0", "--repetitions=16", "--n", "4", "--seeds", "0")
+    assert done.returncode == 0, done.stderr
+    assert "1 runs made" in done.stdout
+    assert "not judged" in done.stdout
+    assert "Verdict" not in done.stdout
+
+
+def test_a_failed_run_is_code_1_and_is_seen_in_status(tree: Path) -> None:
+    done = repro(tree, "run", "foo", "--workers", "0", "--repetitions", "13", "--seeds", "0", "--n", "4")
+    assert done.returncode == 1
+    assert "unlucky" in done.stderr
+    assert "1 failed" in done.stdout
+
+
+def test_doctor_names_what_is_wrong_and_what_to_do(tree: Path) -> None:
+    findings = {
+        finding["what"]: finding
+        for finding in json.loads(repro(tree, "doctor", "--json", REPRO_DATA="/nowhere").stdout)
+    }
+    assert findings["Data"]["state"] == "wrong"
+    assert "REPRO_DATA" in findings["Data"]["do"]
+    assert {"Python", "torch", "GPU", "Ray", "Disk", "Chromium", "git"} <= set(findings)
+    assert repro(tree, "doctor", REPRO_DATA="/nowhere").returncode == 1
+
+
+def test_a_reader_that_leaves_early_is_no_error(tree: Path) -> None:
+    listing = subprocess.Popen(
+        [sys.executable, "-m", "common.harness.cli", "list", "--json"],
+        cwd=tree,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert listing.stdout is not None
+    listing.stdout.close()
+    assert listing.stderr is not None
+    assert b"Traceback" not in listing.stderr.read()
+    listing.stderr.close()
+    listing.wait()
+
+
+def test_experiment_fields_are_taken_out_of_the_command_line() -> None:
+    run = parser()._subparsers._group_actions[0].choices["run"]  # type: ignore[union-attr,index]
+    ours, fields = split_overrides(["run", "--n-steps", "18", "edm", "--rho=7", "--seeds", "0", "--low=-3"], run)
+    assert ours == ["run", "edm", "--seeds", "0"]
+    assert fields == {"n_steps": "18", "rho": "7", "low": "-3"}
+
+
+def test_seeds_and_workers() -> None:
+    assert parse_seeds(None) is None
+    assert parse_seeds("0..4") == [0, 1, 2, 3, 4]
+    assert parse_seeds("7,0,2,2") == [0, 2, 7]
+    assert parse_seeds("3") == [3]
+    for wrong in ("", "4..0", "1-3", "-1", "1,", "a"):
+        with pytest.raises(UsageError, match="0..4 or 0,2,7"):
+            parse_seeds(wrong)
+    assert (parse_workers(None, 1), parse_workers("0", 9), parse_workers("3", 9)) == (0, 0, 3)
+    assert parse_workers(None, 9) >= 1

@@ -1,0 +1,120 @@
+"""`repro new`: everything it writes runs and passes at once, and it refuses to write over anything."""
+
+from pathlib import Path
+
+import pytest
+from trees import ROOT, files, make_tree, python, repro
+
+from common.harness.errors import UsageError
+from common.harness.new import create, parse_name, with_nav_entry
+
+NEW = ("new", "week11-foo", "--title", "Foo: a study", "--arxiv", "2401.01234")
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tree = make_tree(tmp_path_factory.mktemp("tree"))
+    made = repro(tree, *NEW)
+    assert made.returncode == 0, made.stdout + made.stderr
+    return tree
+
+
+def test_it_writes_package_page_test_and_nav_entry(tree: Path) -> None:
+    wanted = {f"papers/foo/{name}.py" for name in ("__init__", "paper", "estimator", "experiments", "figures")}
+    assert wanted | {"docs/weeks/11-foo.md", "tests/papers/foo/test_foo.py"} <= files(tree)
+    assert "- W11 Foo: weeks/11-foo.md" in (tree / "mkdocs.yml").read_text()
+    assert "reports/foo/quick/claims.md" in files(tree)
+
+
+def test_the_new_paper_is_listed_and_its_claim_holds(tree: Path) -> None:
+    listed = repro(tree, "list")
+    assert "Foo: a study" in listed.stdout
+    assert "1 holds" in listed.stdout
+
+
+def test_its_test_passes(tree: Path) -> None:
+    tested = python(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/papers/foo")
+    assert tested.returncode == 0, tested.stdout
+    assert "4 passed" in tested.stdout
+
+
+def test_it_keeps_the_rules_of_the_house(tree: Path) -> None:
+    for command in (("check",), ("format", "--check")):
+        checked = python(tree, "-m", "ruff", *command, "--no-cache", "papers", "tests")
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.slow
+def test_its_types_are_right(tree: Path) -> None:
+    typed = python(tree, "-m", "mypy", "--cache-dir", str(tree / "mypy"), "papers/foo", "tests/papers/foo")
+    assert typed.returncode == 0, typed.stdout
+
+
+def test_the_site_builds_with_its_page(tree: Path) -> None:
+    built = repro(tree, "site")
+    assert built.returncode == 0, built.stdout + built.stderr
+    page = (tree / "site" / "weeks" / "11-foo" / "index.html").read_text()
+    assert "error-against-n.svg" in page
+    assert 'class="verdict holds"' in page
+
+
+def test_check_passes_and_a_planted_fault_fails(tree: Path) -> None:
+    assert repro(tree, "check", "foo", "--workers", "0").returncode == 0
+    method = tree / "papers" / "foo" / "estimator.py"
+    honest = method.read_text()
+    try:
+        method.write_text(honest.replace("x.mean(dim=-1)", "x[..., : x.shape[-1] // 4 + 2].mean(dim=-1)"))
+        found = repro(tree, "check", "foo", "--workers", "0")
+    finally:
+        method.write_text(honest)
+    assert found.returncode == 1
+    assert "FAILED" in found.stdout
+
+
+def test_it_refuses_to_write_over_what_is_there(tree: Path) -> None:
+    before = files(tree)
+    again = repro(tree, *NEW)
+    assert (again.returncode, len(again.stderr.splitlines())) == (2, 1)
+    assert "papers/foo is there already" in again.stderr
+    assert files(tree) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["foo", "week-foo", "week11-Foo", "week11-1foo", "week11-import", "week11-a/b", "week11-"]
+)
+def test_names_that_are_no_package_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="week11-foo"):
+        parse_name(name)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--arxiv", "240101234", "not an arXiv number"),
+        ("--arxiv", "2401.01234v2", "without a version"),
+        ("--title", "", "--title"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(tree: Path, option: str, value: str, message: str) -> None:
+    before = files(tree)
+    words = {"--title": "Bar", "--arxiv": "2401.01234", option: value}
+    refused = repro(tree, "new", "week12-bar", *(word for pair in words.items() for word in pair))
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert message in refused.stderr
+    assert files(tree) == before
+
+
+def test_nothing_is_written_where_the_nav_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "mkdocs.yml").write_text("nav:\n  - Home: index.md\n")
+    with pytest.raises(UsageError, match="no nav entry"):
+        create(tmp_path, 11, "foo", "Foo", "2401.01234")
+    assert files(tmp_path) == {"mkdocs.yml"}
+
+
+def test_nav_entries_stay_in_order_and_nothing_else_changes() -> None:
+    text = (ROOT / "mkdocs.yml").read_text()
+    made = with_nav_entry(text, 5, "W5 Foo: weeks/05-foo.md").splitlines()
+    place = next(number for number, line in enumerate(made) if "weeks/05-foo.md" in line)
+    assert "weeks/04-" in made[place - 1]
+    assert "weeks/06-" in made[place + 1]
+    assert made[:place] + made[place + 1 :] == text.splitlines()

@@ -1,0 +1,52 @@
+"""The rules of the house, kept by tools: style, types, who imports whom, and how long a module may be."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.harness.paper import discover
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+LONGEST = 320
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",)],
+    ids=["ruff check", "ruff format", "mypy", "import contracts"],
+)
+def test_tools_find_nothing(command: tuple[str, ...]) -> None:
+    done = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_module_is_too_long() -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+        for room in ("common", "papers")
+        for path in (ROOT / room).rglob("*.py")
+    }
+    assert {path: length for path, length in lengths.items() if length > LONGEST} == {}
+
+
+def test_no_module_is_a_drawer_for_odds_and_ends() -> None:
+    drawers = {"utils.py", "util.py", "helpers.py", "misc.py"}
+    assert [
+        path for room in ("common", "papers", "tests") for path in (ROOT / room).rglob("*.py") if path.name in drawers
+    ] == []
+
+
+@pytest.mark.parametrize("slug", discover())
+def test_every_paper_has_the_same_skeleton(slug: str) -> None:
+    paper = discover()[slug]
+    package = ROOT / "papers" / slug
+    assert (package / "__init__.py").read_text().startswith('"""')
+    assert (package / "figures.py").exists()
+    assert (package / "experiments.py").exists()
+    assert (ROOT / "docs" / "weeks" / f"{paper.week:02d}-{slug}.md").exists()
+    names = set(paper.load_experiments())
+    assert {quantity.experiment for claim in paper.claims for quantity in claim.quantities} <= names
+    assert len({claim.id for claim in paper.claims}) == len(paper.claims)
