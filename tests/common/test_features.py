@@ -8,12 +8,15 @@ import pytest
 import scipy.linalg
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from common.data.images import MNIST_RESOLUTIONS, Images, digits, mnist, resize_mnist
+from common.metrics import train_features
 from common.metrics.features import (
     WEIGHTS,
     as_mnist,
     digit_features,
+    empty_classifier,
     load_classifier,
     mnist_features,
     weights_metadata,
@@ -75,10 +78,19 @@ def test_the_features_are_what_the_last_layer_reads():
     torch.testing.assert_close(F.linear(net.features(x0) * net.scale, net.head.weight, net.head.bias), net(x0))
 
 
-def test_training_is_deterministic_and_learns():
-    """Bit for bit in one process; the full recipe does the same for longer."""
+@pytest.fixture
+def one_thread():
+    """What the training script sets for its process, put back for the tests that follow."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(1)
-    short = replace(RECIPES["digits"], epochs=4)
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def test_training_is_deterministic_and_learns(one_thread):
+    """Bit for bit in one process; the full recipe does the same for longer."""
+    short = replace(RECIPES["digits"], epochs=3)
     state = torch.get_rng_state()
     first, again = (train("digits", digits("train"), short) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), state)
@@ -86,7 +98,33 @@ def test_training_is_deterministic_and_learns():
         assert torch.equal(value, again.state_dict()[key]), key
     other = train("digits", digits("train"), replace(short, epochs=1, seed=1))
     assert not torch.equal(first.head.weight, other.head.weight)
-    assert accuracy(first, digits("test")) > 0.8
+    assert accuracy(first, digits("test")) > 0.7
+
+
+def test_the_script_writes_the_same_file_twice_with_its_moments(one_thread, tmp_path, monkeypatch):
+    """The MNIST branch on digits enlarged to 28×28: the moments written are those of the features read back."""
+    everything = digits()
+    large = F.interpolate(everything.x0, size=(28, 28), mode="nearest")
+    train_set, test_set = (
+        Images(large[:400], everything.labels[:400]),
+        Images(large[400:500], everything.labels[400:500]),
+    )
+    monkeypatch.setattr(train_features, "mnist", lambda split: train_set if split == "train" else test_set)
+    monkeypatch.setitem(RECIPES, "mnist", replace(RECIPES["mnist"], epochs=2, batch=50))
+    for folder in ("once", "twice"):
+        train_features.main("mnist", tmp_path / folder)
+    once, twice = (load_file(tmp_path / folder / "mnist.safetensors") for folder in ("once", "twice"))
+    assert once.keys() == twice.keys()
+    assert all(torch.equal(once[key], twice[key]) for key in once)
+
+    net = empty_classifier("mnist")
+    net.load_state_dict({key: once[key] for key in net.state_dict()}, assign=True)
+    for resolution in (28, 16, 14, 8, 7):
+        features = net.features(as_mnist(resize_mnist(train_set.x0, resolution))).detach().double().numpy()
+        np.testing.assert_allclose(once[f"reference.{resolution}.mean"], features.mean(0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(once[f"reference.{resolution}.cov"], np.cov(features.T), rtol=1e-3, atol=1e-5)
+    facts = json.loads((tmp_path / "once" / "mnist.json").read_text())
+    assert facts["test_accuracy"] == pytest.approx(accuracy(net, test_set), abs=1e-9)
 
 
 # Resolutions
@@ -148,8 +186,8 @@ def test_fd_digits_grows_with_damage():
 def test_the_floor_of_fd_digits_falls_like_one_over_n():
     """The mean alone gives E|mu - mu_ref|² = tr C / n for draws with replacement; covariances add at the same rate."""
     source, reference = resampled(digits().x0), digits_reference()
-    small, large = (floor(fd_digits, source, n, generator(), 8, reference) for n in (500, 4000))
-    assert small.mean > float(reference.cov.trace()) / 500
+    small, large = (floor(fd_digits, source, n, generator(), 8, reference) for n in (300, 2400))
+    assert small.mean > float(reference.cov.trace()) / 300
     assert small.mean / large.mean == pytest.approx(8, rel=0.3)
 
 
