@@ -135,12 +135,15 @@ def mnist(split: Split = "train", resolution: int = 28, *, offline: bool | None 
     _check_split(split)
     resize_mnist(torch.zeros(1, 1, 28, 28), resolution)  # a wrong resolution is told before 50 MB are downloaded
 
-    from torchvision.datasets import MNIST
-
     def download(scratch: Path) -> Path:
+        from torchvision.datasets import MNIST
+
         return Path(MNIST(str(scratch), download=True).raw_folder)
 
     ensure(data_home() / "MNIST" / "raw", MNIST_SHA256, "sha256", download, offline)
+
+    from torchvision.datasets import MNIST  # seconds: not before a missing file is told
+
     parts = [MNIST(str(data_home()), train=train) for train in _PARTS[split]]
     pixels = torch.cat([part.data for part in parts])[:, None].float() / 127.5 - 1
     return Images(resize_mnist(pixels, resolution), torch.cat([part.targets for part in parts]).long())
@@ -157,12 +160,17 @@ def cifar10(split: Split = "train", *, offline: bool | None = None) -> Images:
     """
     _check_split(split)
 
-    from torchvision.datasets import CIFAR10
+    folder = "cifar-10-batches-py"
 
     def download(scratch: Path) -> Path:
-        return Path(CIFAR10(str(scratch), download=True).root) / CIFAR10.base_folder
+        from torchvision.datasets import CIFAR10
 
-    ensure(data_home() / CIFAR10.base_folder, CIFAR10_MD5, "md5", download, offline)
+        return Path(CIFAR10(str(scratch), download=True).root) / folder
+
+    ensure(data_home() / folder, CIFAR10_MD5, "md5", download, offline)
+
+    from torchvision.datasets import CIFAR10
+
     parts = [CIFAR10(str(data_home()), train=train) for train in _PARTS[split]]
     pixels = torch.cat([torch.from_numpy(part.data) for part in parts]).permute(0, 3, 1, 2).float() / 127.5 - 1
     return Images(pixels.contiguous(), torch.cat([torch.tensor(part.targets) for part in parts]).long())

@@ -1,5 +1,6 @@
 """Image sets against their sources, and the data home: what is missing, cut short or changed is named."""
 
+import gzip
 import hashlib
 import pickle
 import struct
@@ -108,6 +109,34 @@ def test_damaged_mnist_is_named_and_not_read(tiny_mnist, damage):
     with pytest.raises(ValueError, match=f"{victim} is truncated or corrupted") as error:
         mnist("test")
     assert "\n" not in str(error.value)
+
+
+def test_missing_mnist_is_downloaded_once_and_a_bad_mirror_leaves_nothing(tiny_mnist, tmp_path, monkeypatch):
+    """torchvision's own download, from a mirror that is a folder here."""
+    from torchvision.datasets import MNIST
+
+    raw, arrays = tiny_mnist
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    resources = []
+    for name in arrays:
+        packed = gzip.compress((raw / name).read_bytes())
+        (mirror / f"{name}.gz").write_bytes(packed)
+        resources.append((f"{name}.gz", hashlib.md5(packed).hexdigest()))
+    monkeypatch.setattr(MNIST, "mirrors", [f"{mirror.as_uri()}/"])
+    monkeypatch.setattr(MNIST, "resources", resources)
+
+    monkeypatch.setenv("REPRO_DATA", str(tmp_path / "fresh"))
+    mnist("train")
+    assert sorted(path.name for path in (tmp_path / "fresh/MNIST/raw").iterdir()) == sorted(arrays)
+    assert len(mnist("all", offline=True)) == 30
+
+    victim = mirror / "t10k-labels-idx1-ubyte.gz"
+    victim.write_bytes(victim.read_bytes()[:-3])
+    monkeypatch.setenv("REPRO_DATA", str(tmp_path / "unlucky"))
+    with pytest.raises(FileNotFoundError, match="unlucky/MNIST/raw/.* could not be downloaded"):
+        mnist("train")
+    assert not [path for path in (tmp_path / "unlucky").rglob("*") if path.is_file()]
 
 
 def test_offline_names_the_path_it_wants_and_writes_nothing(tmp_path, monkeypatch):
