@@ -22,8 +22,8 @@ COMMANDS = {
     "run": ("common.harness.commands:run", "run a paper's experiments and judge its claims"),
     "status": ("common.harness.status:status", "what is finished, under way, broken off or failed, and disk use"),
     "report": ("common.harness.commands:report", "write reports/ from finished runs"),
-    "check": ("common.harness.commands:check", "rerun and compare with the committed report"),
-    "bless": ("common.harness.commands:bless", "make what runs now the committed report, showing what moved"),
+    "check": ("common.harness.regress:check", "rerun and compare with the committed report"),
+    "bless": ("common.harness.regress:bless", "make what runs now the committed report, showing what moved"),
     "new": ("common.harness.new:new", "start a paper: package, page, test and nav entry"),
     "site": ("common.harness.site:site", "build the site"),
     "doctor": ("common.harness.doctor:doctor", "look at this machine: what is missing and what to do"),
@@ -127,14 +127,14 @@ def _main(argv: list[str]) -> int:
     if not command.startswith("-") and command not in COMMANDS:
         raise unknown("command", command, COMMANDS)
     given, overrides = argv, dict[str, str]()
+    run_parser = top._subparsers._group_actions[0].choices["run"]  # type: ignore[union-attr,index]
     if command == "run":
-        run_parser = top._subparsers._group_actions[0].choices["run"]  # type: ignore[union-attr,index]
         argv, overrides = split_overrides(argv, run_parser)
     try:
         options = top.parse_args(argv)
     except SystemExit as leaving:  # --help
         return int(leaving.code or 0)
-    options.argv, options.overrides = given, overrides
+    options.argv, options.overrides, options.known = given, overrides, list(run_parser._option_string_actions)
     module, _, function = COMMANDS[options.command][0].partition(":")
     return int(getattr(importlib.import_module(module), function)(options))
 

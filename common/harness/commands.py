@@ -1,23 +1,22 @@
-"""The commands that run experiments and write reports: `run`, `report`, `check`, `bless`."""
+"""The commands that run experiments and write reports: `run` and `report`."""
 
 from __future__ import annotations
 
 import os
 import re
 import shlex
-import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common.harness import check as regression
 from common.harness import index, show
 from common.harness import report as reports
 from common.harness.claims import VERDICTS
-from common.harness.errors import UsageError
+from common.harness.errors import UsageError, unknown
 from common.harness.experiment import PRESETS
 from common.harness.launch import Outcome, launch
+from common.harness.overrides import fields_of
 from common.harness.paper import Paper, discover
 from common.harness.plan import RunSpec, plain, plan
 from common.harness.store import Store
@@ -31,6 +30,8 @@ def run(options: Namespace) -> int:
     preset = check_preset(options.preset or "quick")
     papers = list(discover().values()) if options.all else [find_paper(options.slug)]
     device = options.device or default_device(preset)
+    if options.overrides:
+        check_fields(papers, options)
     if options.offline:
         os.environ["REPRO_OFFLINE"] = "1"
     seeds = parse_seeds(options.seeds)
@@ -44,8 +45,9 @@ def run(options: Namespace) -> int:
     specs = [spec for of_paper in planned.values() for spec in of_paper]
     if options.dry_run:
         return _dry_run(specs, store, options.json)
+    check_device(device, options.address)
     prepare(papers, [spec for spec in specs if not store.finished(spec)])
-    outcome = _launch(specs, store, options, shlex.join(["repro", *options.argv]))
+    outcome = start(specs, store, options, shlex.join(["repro", *options.argv]))
     findings = [reports.collect(paper, preset, planned[paper.slug], store) for paper in papers if paper.slug in planned]
     records = [
         {"paper": found.paper.slug, "preset": preset, **record}
@@ -131,86 +133,6 @@ def _completeness(found: reports.Findings) -> dict[str, Any]:
     }
 
 
-def check(options: Namespace) -> int:
-    """`repro check`: rerun and compare with the committed reports; 1 where something moved."""
-    failed = False
-    everything = []
-    for paper, preset in _committed(options):
-        baseline = regression.read_baseline(REPORTS / paper.slug / preset)
-
-        def compare(found: reports.Findings, store: Store, known: regression.Baseline = baseline) -> list[Any]:
-            return regression.compare(found.judgements, known)
-
-        changes = _rerun(paper, preset, options, compare)
-        everything += [{"paper": paper.slug, "preset": preset, **change.as_record()} for change in changes]
-        failed |= any(change.failed for change in changes)
-        if not options.json:
-            print_changes(paper, preset, changes)
-    if options.json:
-        show.as_json(everything)
-    return int(failed)
-
-
-def bless(options: Namespace) -> int:
-    """`repro bless`: rerun, show what moved, and make the new report the committed one."""
-    root = Path(options.into) if options.into else REPORTS
-    chosen = [(find_paper(options.slug), check_preset(options.preset or "quick"))] if options.slug else None
-    for paper, preset in chosen or _committed(options):
-        folder = root / paper.slug / preset
-        known = regression.read_baseline(folder) if folder.exists() else regression.Baseline({}, {})
-
-        def replace(
-            found: reports.Findings, store: Store, known: regression.Baseline = known
-        ) -> list[regression.Change]:
-            if found.missing:
-                raise UsageError(f"{len(found.missing)} runs failed, so the committed report stays as it is")
-            changes = regression.compare(found.judgements, known)
-            reports.write(found, store, root)
-            return changes
-
-        changes = _rerun(paper, preset, options, replace)
-        if options.json:
-            show.as_json([change.as_record() for change in changes])
-        else:
-            print_changes(paper, preset, changes)
-            show.say(f"the committed report now is {shown(folder)}")
-    index.rebuild(root)
-    return 0
-
-
-def _committed(options: Namespace) -> list[tuple[Paper, str]]:
-    """The papers and presets that a check is about: those named, or every paper with a committed quick report."""
-    preset = check_preset(options.preset or "quick")
-    if options.slug:
-        return [(find_paper(options.slug), preset)]
-    return [(paper, preset) for slug, paper in discover().items() if (REPORTS / slug / preset / "claims.json").exists()]
-
-
-def _rerun(
-    paper: Paper, preset: str, options: Namespace, then: Callable[[reports.Findings, Store], list[regression.Change]]
-) -> list[regression.Change]:
-    """Run a preset in a store of its own (with --reuse, take finished runs), and do `then` before that store goes."""
-    specs = plan(paper, preset, device=options.device or default_device(preset))
-    with tempfile.TemporaryDirectory(prefix="repro-check-") as fresh:
-        store = Store(runs_folder() if options.reuse else Path(fresh))
-        prepare([paper], [spec for spec in specs if not store.finished(spec)])
-        _launch(specs, store, options, f"repro run {paper.slug} --preset {preset}")
-        return then(reports.collect(paper, preset, specs, store), store)
-
-
-def print_changes(paper: Paper, preset: str, changes: Sequence[regression.Change]) -> None:
-    """Print what moved, and one line that sums up."""
-    moved = [change for change in changes if change.failed or change.why]
-    failed = [change for change in changes if change.failed]
-    if moved:
-        rows = [
-            (change.claim, change.what, change.before, change.now, ("FAILED: " if change.failed else "") + change.why)
-            for change in moved
-        ]
-        show.table(("Claim", "What", "Committed", "Now", ""), rows, title=f"{paper.slug} {preset}")
-    show.say(f"{paper.slug} {preset}: {len(changes)} compared, {len(moved)} moved, {len(failed)} of them too far")
-
-
 def _dry_run(specs: Sequence[RunSpec], store: Store, as_json: bool) -> int:
     records = [
         {
@@ -238,7 +160,8 @@ def _dry_run(specs: Sequence[RunSpec], store: Store, as_json: bool) -> int:
     return 0
 
 
-def _launch(specs: Sequence[RunSpec], store: Store, options: Namespace, command: str) -> Outcome:
+def start(specs: Sequence[RunSpec], store: Store, options: Namespace, command: str) -> Outcome:
+    """Launch on as many workers as the command line asks for."""
     workers = parse_workers(options.workers, sum(not store.finished(spec) for spec in specs))
     address = getattr(options, "address", None)
     return launch(specs, store, workers=workers, address=address, progress=not options.json, command=command)
@@ -259,6 +182,33 @@ def prepare(papers: Sequence[Paper], specs: Sequence[RunSpec]) -> None:
                 look(spec.config)
             except (OSError, ValueError) as error:
                 raise UsageError(f"{paper.slug} {spec.experiment}: {error}") from error
+
+
+def check_fields(papers: Sequence[Paper], options: Namespace) -> None:
+    """UsageError for an option that is neither ours nor a field of any experiment's config."""
+    fields = {
+        field: None
+        for paper in papers
+        for experiment in paper.load_experiments().values()
+        for field in fields_of(experiment.config)
+    }
+    for given in options.overrides:
+        if given not in fields:
+            options_too = [name.removeprefix("--").replace("-", "_") for name in options.known if name.startswith("--")]
+            raise unknown("option or config field", given, [*fields, *options_too])
+
+
+def check_device(device: str, address: str | None) -> None:
+    """UsageError where this machine has no such device; what a cluster has, Ray knows."""
+    if device == "cpu" or address is not None:
+        return
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0:
+        raise UsageError(f"device '{device}' is not here: torch finds no CUDA GPU; use --device cpu")
+    if int(device.partition(":")[2] or 0) >= count:
+        raise UsageError(f"device '{device}' is not here: there are cuda:0 to cuda:{count - 1}")
 
 
 def paper_has(paper: Paper, preset: str) -> bool:

@@ -1,4 +1,4 @@
-"""The command line: quick answers, help with typos, one line and exit code 2 for bad input, and nothing written then."""
+"""The command line: quick answers, help with typos; for bad input one line, exit code 2 and nothing written."""
 
 import json
 import resource
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from trees import ROOT, files, make_tree, repro
+from trees import ROOT, Answer, make_tree, session
 
 from common.harness.cli import COMMANDS, main, parser, split_overrides
 from common.harness.commands import parse_seeds, parse_workers
@@ -74,7 +74,7 @@ BAD = [
     (["run", "foo", "--preset", "gpu"], "has no preset 'gpu'", "quick"),
     (["run", "foo", "--only", "convergance"], "'convergance'", "convergence"),
     (["run", "foo", "--repetition", "3"], "'repetition'", "repetitions"),
-    (["run", "foo", "--workrs", "3"], "'workrs'", "--workers"),
+    (["run", "foo", "--workrs", "3"], "'workrs'", "perhaps you meant 'workers'"),
     (["run", "foo", "--repetitions", "many"], "repetitions takes a whole number, not 'many'", ""),
     (["run", "foo", "--repetitions", "0"], "at least 1", ""),
     (["run", "foo", "--repetitions"], "--repetitions has no value", ""),
@@ -84,6 +84,7 @@ BAD = [
     (["run", "foo", "--workers", "two"], "--workers 'two'", ""),
     (["run", "foo", "--device", "tpu"], "unknown device 'tpu'", "cpu"),
     (["run", "foo", "--device", "cuda"], "'cuda'", "--device cpu"),
+    (["run", "foo", "--dry-run", "--device", "mps"], "'mps'", "cpu"),
     (["run", "foo", "--address", "127.0.0.1:1"], "127.0.0.1:1", ""),
     (["run", "foo", "--repetitions", "17"], "no file data/x.gz", "put it there"),
     (["report", "foo"], "no finished runs of foo", "repro run foo"),
@@ -94,86 +95,93 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "wrong", "allowed"), BAD, ids=[" ".join(bad[0]) for bad in BAD])
+@pytest.fixture(scope="module")
+def refusals(tree: Path) -> dict[str, Answer]:
+    """What every bad command did."""
+    answers = session(tree, *(arguments for arguments, _, _ in BAD), CUDA_VISIBLE_DEVICES="")
+    return {" ".join(bad[0]): answer for bad, answer in zip(BAD, answers, strict=True)}
+
+
+@pytest.mark.parametrize(("command", "wrong", "allowed"), [(" ".join(bad[0]), *bad[1:]) for bad in BAD])
 def test_bad_input_is_one_line_with_code_2_and_nothing_written(
-    tree: Path, arguments: list[str], wrong: str, allowed: str
+    refusals: dict[str, Answer], command: str, wrong: str, allowed: str
 ) -> None:
-    before = files(tree)
-    done = repro(tree, *arguments, CUDA_VISIBLE_DEVICES="")
-    assert done.returncode == 2, done.stdout + done.stderr
-    (line,) = done.stderr.splitlines()
+    answer = refusals[command]
+    assert answer.code == 2
+    (line,) = answer.err.splitlines()
     assert wrong in line
     assert allowed in line
-    assert files(tree) == before
+    assert answer.written == []
 
 
 def test_run_folder_that_cannot_be_made_is_bad_input(tree: Path) -> None:
-    before = files(tree)
-    done = repro(tree, "run", "foo", "--workers", "0", REPRO_RUNS="/dev/null/runs")
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "REPRO_RUNS" in done.stderr
-    assert files(tree) == before
+    (answer,) = session(tree, ["run", "foo", "--workers", "0"], REPRO_RUNS="/dev/null/runs")
+    assert (answer.code, len(answer.err.splitlines()), answer.written) == (2, 1, [])
+    assert "REPRO_RUNS" in answer.err
 
 
 def test_from_a_run_to_a_report(tree: Path, tmp_path: Path) -> None:
-    planned = repro(tree, "run", "foo", "--dry-run")
-    assert "20 runs, 20 to make; nothing was run" in planned.stdout
-    assert not (tree / "runs").exists()
-
-    first = repro(tree, "run", "foo", "--workers", "0", "--seeds", "0,1")
-    assert first.returncode == 0, first.stderr
-    assert "8 runs made, 0 reused" in first.stdout
-
-    rest = repro(tree, "run", "foo", "--workers", "0")
-    assert "12 runs made, 8 reused" in rest.stdout
+    runs = tmp_path / "runs"
+    planned, some, rest, again, state, refused, written = session(
+        tree,
+        ["run", "foo", "--dry-run"],
+        ["run", "foo", "--workers", "0", "--seeds", "0,1"],
+        ["run", "foo", "--workers", "0"],
+        ["run", "foo", "--json"],
+        ["status", "foo", "--json"],
+        ["report", "foo", "--into", "/dev/null/reports"],
+        ["report", "foo", "--into", str(tmp_path / "reports")],
+        REPRO_RUNS=str(runs),
+    )
+    assert "20 runs, 20 to make; nothing was run" in planned.out
+    assert "8 runs made, 0 reused" in some.out
+    assert "runs/reports" not in some.out
+    assert "12 runs made, 8 reused" in rest.out
     for word in ("Published", "Measured ± 95 % CI", "-0.5", "holds", "runs/reports", "site"):
-        assert word in rest.stdout
-    assert max(map(len, rest.stdout.splitlines())) <= 100
+        assert word in rest.out
+    assert max(map(len, rest.out.splitlines())) <= 100
 
-    again = repro(tree, "run", "foo", "--json")
-    (record,) = json.loads(again.stdout)
+    (record,) = json.loads(again.out)
     assert (record["paper"], record["preset"], record["id"], record["verdict"]) == ("foo", "quick", "rate", "holds")
+    counts = json.loads(state.out)
+    assert (counts["runs"][0]["finished"], counts["runs"][0]["missing"]) == (20, 0)
+    assert counts["bytes"] > 1000
 
-    state = json.loads(repro(tree, "status", "foo", "--json").stdout)
-    assert (state["runs"][0]["finished"], state["runs"][0]["missing"]) == (20, 0)
-    assert state["bytes"] > 1000
-
-    refused = repro(tree, "report", "foo", "--into", "/dev/null/reports")
-    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
-    assert "cannot write a report to /dev/null/reports" in refused.stderr
-
-    written = repro(tree, "report", "foo", "--into", str(tmp_path))
-    assert written.returncode == 0
-    beside = tree / "runs" / "reports" / "foo" / "quick"
+    assert (refused.code, len(refused.err.splitlines())) == (2, 1)
+    assert "cannot write a report to /dev/null/reports" in refused.err
+    assert written.code == 0
+    beside = runs / "reports" / "foo" / "quick"
     for path in beside.rglob("*.*"):
-        assert path.read_bytes() == (tmp_path / "foo" / "quick" / path.relative_to(beside)).read_bytes()
+        assert path.read_bytes() == (tmp_path / "reports" / "foo" / "quick" / path.relative_to(beside)).read_bytes()
     assert not (tree / "reports" / "foo").exists(), "a run leaves the committed reports alone"
 
 
-def test_changed_fields_run_but_are_not_judged(tree: Path) -> None:
-    done = repro(tree, "run", "foo", "--workers", "0", "--repetitions=16", "--n", "4", "--seeds", "0")
-    assert done.returncode == 0, done.stderr
-    assert "1 runs made" in done.stdout
-    assert "not judged" in done.stdout
-    assert "Verdict" not in done.stdout
-
-
-def test_a_failed_run_is_code_1_and_is_seen_in_status(tree: Path) -> None:
-    done = repro(tree, "run", "foo", "--workers", "0", "--repetitions", "13", "--seeds", "0", "--n", "4")
-    assert done.returncode == 1
-    assert "unlucky" in done.stderr
-    assert "1 failed" in done.stdout
+def test_changed_fields_are_not_judged_and_failed_runs_are_code_1(tree: Path, tmp_path: Path) -> None:
+    changed, failed, state = session(
+        tree,
+        ["run", "foo", "--workers", "0", "--repetitions=16", "--n", "4", "--seeds", "0"],
+        ["run", "foo", "--workers", "0", "--repetitions=13", "--n", "4", "--seeds", "0"],
+        ["status", "foo"],
+        REPRO_RUNS=str(tmp_path / "runs"),
+    )
+    assert changed.code == 0
+    assert "1 runs made" in changed.out
+    assert "not judged" in changed.out
+    assert "Verdict" not in changed.out
+    assert failed.code == 1
+    assert "unlucky" in failed.err
+    assert "1 failed" in failed.out
+    assert "20" in state.out
 
 
 def test_doctor_names_what_is_wrong_and_what_to_do(tree: Path) -> None:
-    findings = {
-        finding["what"]: finding
-        for finding in json.loads(repro(tree, "doctor", "--json", REPRO_DATA="/nowhere").stdout)
-    }
+    as_json, as_table = session(tree, ["doctor", "--json"], ["doctor"], REPRO_DATA="/nowhere")
+    findings = {finding["what"]: finding for finding in json.loads(as_json.out)}
     assert findings["Data"]["state"] == "wrong"
     assert "REPRO_DATA" in findings["Data"]["do"]
     assert {"Python", "torch", "GPU", "Ray", "Disk", "Chromium", "git"} <= set(findings)
-    assert repro(tree, "doctor", REPRO_DATA="/nowhere").returncode == 1
+    assert (as_json.code, as_table.code) == (1, 1)
+    assert "unset REPRO_DATA" in as_table.out
 
 
 def test_a_reader_that_leaves_early_is_no_error(tree: Path) -> None:
@@ -204,7 +212,7 @@ def test_seeds_and_workers() -> None:
     assert parse_seeds("7,0,2,2") == [0, 2, 7]
     assert parse_seeds("3") == [3]
     for wrong in ("", "4..0", "1-3", "-1", "1,", "a"):
-        with pytest.raises(UsageError, match="0..4 or 0,2,7"):
+        with pytest.raises(UsageError, match=r"0\.\.4 or 0,2,7"):
             parse_seeds(wrong)
     assert (parse_workers(None, 1), parse_workers("0", 9), parse_workers("3", 9)) == (0, 0, 3)
     assert parse_workers(None, 9) >= 1

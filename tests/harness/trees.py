@@ -1,34 +1,34 @@
 """A working tree of its own with one new paper in it, for the tests of whole commands."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_tree(folder: Path) -> Path:
-    """Copy what the command needs into `folder`, without any paper."""
-    ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "common", folder / "common", ignore=ignore)
-    (folder / "papers").mkdir()
-    shutil.copy(ROOT / "papers" / "__init__.py", folder / "papers")
-    shutil.copytree(ROOT / "docs", folder / "docs", symlinks=True, ignore=ignore)
-    (folder / "reports").mkdir()
+    """Copy what the command needs into `folder`."""
+    for name in ("common", "papers", "docs", "reports"):
+        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("mkdocs.yml", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, folder)
     return folder
 
 
-def python(tree: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in `tree`, with the tree's own packages before the installed ones."""
+def python(tree: Path, *arguments: str, said: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in `tree`, with the tree's own packages before the installed ones; `said` is its standard input."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("REPRO_")}
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=tree,
         env={**clean, "OMP_NUM_THREADS": "1", "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(tree), **environment},
+        input=said,
         capture_output=True,
         text=True,
         timeout=300,
@@ -40,8 +40,40 @@ def repro(tree: Path, *arguments: str, **environment: str) -> subprocess.Complet
     return python(tree, "-m", "common.harness.cli", *arguments, **environment)
 
 
+class Answer(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+    written: list[str]
+
+
+SESSION = """
+import contextlib, io, json, sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+from common.harness.cli import main
+from trees import files
+answers = []
+for arguments in json.load(sys.stdin):
+    before, out, err = files(Path.cwd()), io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(arguments)
+    answers.append((code, out.getvalue(), err.getvalue(), sorted(files(Path.cwd()) - before)))
+json.dump(answers, sys.stdout)
+"""
+
+
+def session(tree: Path, *commands: Sequence[str], **environment: str) -> list[Answer]:
+    """Run `repro` commands one after another in one process in `tree`, for torch is slow to import."""
+    path = os.pathsep.join((str(tree), str(Path(__file__).parent)))
+    done = python(tree, "-c", SESSION, said=json.dumps(commands), **{"PYTHONPATH": path, **environment})
+    assert done.returncode == 0, done.stderr
+    return [Answer(*answer) for answer in json.loads(done.stdout)]
+
+
 def files(tree: Path) -> set[str]:
-    """Every file below `tree` but compiled ones."""
-    return {
-        str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file() and "__pycache__" not in path.parts
-    }
+    """Every file and folder below `tree` but compiled ones."""
+    return {str(path.relative_to(tree)) for path in tree.rglob("*") if "__pycache__" not in path.parts}
