@@ -45,8 +45,8 @@ def ray_pool(
         "include_dashboard": False,
         "object_store_memory": 100 * 2**20,  # only specs and outcomes travel
     }
-    # Ray prints paragraphs about each dead worker to standard output, which is the command's. Of a run that is made again
-    # its last line tells, and of one that fails its error.
+    # Ray prints paragraphs about each dead worker to standard output, which is the command's. That a run was taken up
+    # again its own line says, and why it failed its error.
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         ray.init(address="local", **local, **quiet) if address is None else ray.init(address=address, **quiet)
         try:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, SupportsFloat, TextIO
 
 from common.harness import provenance
 from common.harness.plan import RunSpec
@@ -37,8 +37,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Done:
-    """A run that is finished: `reused` if another process had made it by the time that this one came to it, `resumed` if it
-    went on from what a process that died had left."""
+    """A finished run: `reused` if another process made it meanwhile, `resumed` if it went on from a broken-off one."""
 
     spec: RunSpec
     seconds: float
@@ -64,7 +63,7 @@ class ActiveRun:
         self._metrics: TextIO | None = None
         self._saved = False
 
-    def log(self, **metrics: float) -> None:
+    def log(self, **metrics: SupportsFloat) -> None:
         """Append one line to `metrics.jsonl`. Raises FloatingPointError for a loss that is not finite."""
         values = {name: value.item() if hasattr(value, "item") else value for name, value in metrics.items()}
         for name, value in values.items():

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,11 @@ class Toy:
     environment: dict[str, str]
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def plan(self, preset: str = "quick", **wishes: Any) -> list[RunSpec]:
+    def plan(self, preset: str = "quick", papers: Sequence[str] = ("toy",), **wishes: Any) -> list[RunSpec]:
         """The toy's runs."""
-        from toy.paper import PAPER
+        from toy.paper import PAPERS
 
-        return plan(PAPER, preset, **wishes)
+        return [spec for name in papers for spec in plan(PAPERS[name], preset, **wishes)]
 
     def start(self, **wishes: Any) -> subprocess.Popen[str]:
         """Begin a launch in a process (and process group) of its own."""

@@ -10,7 +10,7 @@ import json
 import resource
 import sys
 
-from toy.paper import PAPER
+from toy.paper import PAPERS
 
 from common.harness.errors import UsageError
 from common.harness.launch import launch
@@ -22,13 +22,9 @@ def main() -> int:
     wish = json.loads(sys.argv[1])
     if limit := wish.get("file_size_limit"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    specs = plan(
-        PAPER,
-        wish.get("preset", "quick"),
-        only=wish.get("only"),
-        seeds=wish.get("seeds"),
-        overrides=wish.get("overrides"),
-    )
+    wishes = {name: wish[name] for name in ("only", "seeds", "overrides") if name in wish}
+    papers = [PAPERS[name] for name in wish.get("papers", ["toy"])]
+    specs = [spec for paper in papers for spec in plan(paper, wish.get("preset", "quick"), **wishes)]
     try:
         outcome = launch(
             specs, Store(), workers=wish.get("workers", 0), address=wish.get("address"), command="repro run toy"

@@ -12,8 +12,8 @@ import pytest
 
 from common.harness.launch import launch
 
-PAUSED = {"only": ["walk"], "seeds": [0, 1, 2], "overrides": {"crash": "false", "steps": "5", "pause": "0.2"}}
-"""Three runs of a second each, with a checkpoint every fifth of a second."""
+PAUSED = {"only": ["walk"], "seeds": [0, 1, 2], "overrides": {"crash": "false", "steps": "5", "pause": "0.3"}}
+"""Three runs of a second and a half, with a checkpoint every third of a second."""
 
 
 def unbroken(toy: Any, tmp_path: Path) -> dict[str, bytes]:
@@ -55,7 +55,8 @@ def test_a_killed_launch_is_taken_up_where_it_was(
     assert len(outcome["finished"]) + len(outcome["reused"]) == 3
     assert "found, resuming" in said or "under way in another process" in said
     later = toy.events()[len(first) :]
-    assert any(not line.startswith("start at 0") for line in later), "nothing went on from its checkpoint"
+    # A run went on from its checkpoint, unless a worker that had yet to notice its driver's death came to its end.
+    assert any(not line.startswith("start at 0") for line in later) or "made by another process" in said
     assert not {line.split()[-3] for line in later} & set(finished)
     assert not list(toy.store.root.glob("*/*/*.partial"))
     assert not list(toy.store.root.glob("*/*/*.lock"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,29 +15,37 @@ from common.harness.execute import Done, Failure, threads
 from common.harness.launch import launch
 from common.harness.progress import LiveProgress, Progress
 
+BOTH = ("toy", "tensors")
+
+
+def on_ray(toy: Any, folder: Path, **wish: Any) -> tuple[int, dict[str, Any], str]:
+    """Launch in another process and an empty store; the runs that can crash do."""
+    toy.log.unlink(missing_ok=True)
+    toy.store.root = folder / "ray"
+    toy.environment |= {"REPRO_RUNS": str(toy.store.root), "REPRO_TOY_CRASH": "1"}
+    result: tuple[int, dict[str, Any], str] = toy.drive(**wish)
+    return result
+
 
 def moods(toy: Any, *names: str) -> list[Any]:
     """Runs of `moody` in these moods."""
     return [spec for name in names for spec in toy.plan("small", only=["moody"], overrides={"mood": name})]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ray_writes_the_bytes_that_this_process_writes(toy: Any, workers: int, tmp_path: Any) -> None:
+def test_two_ray_workers_write_the_bytes_that_this_process_writes(toy: Any, tmp_path: Path) -> None:
     """Convolutions and matrix products included, whose last bits depend on the thread count; so do global generators.
 
     One worker is killed in the middle of its run, which is made again and gives the same numbers.
     """
+    specs = toy.plan(papers=BOTH)
     torch.set_num_threads(2)
-    launch(toy.plan(), toy.store, progress=False)
+    launch(specs, toy.store, progress=False)
     here = toy.rows()
-    assert len(here) == len(toy.plan()) == 10
-    toy.log.unlink()
-    toy.environment |= {"REPRO_RUNS": str(tmp_path / "ray"), "REPRO_TOY_CRASH": "1"}
-    code, outcome, said = toy.drive(workers=workers)
+    assert len(here) == len(specs) == 10
+    code, outcome, said = on_ray(toy, tmp_path, papers=BOTH, workers=2)
     assert (code, len(outcome["finished"])) == (0, 10), said
-    toy.store.root = tmp_path / "ray"
     assert toy.rows() == here
-    crashed = next(spec for spec in toy.plan() if getattr(spec.config, "crash", False))
+    crashed = next(spec for spec in specs if getattr(spec.config, "crash", False))
     assert (toy.store.folder(crashed) / "crashed").exists()
     assert sorted(toy.starts()) == sorted([*outcome["finished"], crashed.address])
     assert any(line.startswith("start at 1 " + crashed.address) for line in toy.events())  # from its checkpoint
@@ -44,12 +53,26 @@ def test_ray_writes_the_bytes_that_this_process_writes(toy: Any, workers: int, t
     assert [str(crashed) in line for line in said.splitlines() if line.endswith(", resumed")] == [True]
 
 
+def test_one_ray_worker_does_too_and_an_exception_there_fails_that_run_alone(toy: Any, tmp_path: Path) -> None:
+    """The exception is not tried again, and one CPU is no obstacle to a run that takes two threads."""
+    launch(toy.plan("small", BOTH), toy.store, progress=False)
+    here = toy.rows()
+    code, outcome, said = on_ray(toy, tmp_path, papers=BOTH, preset="small", workers=1)
+    assert toy.rows() == here
+    assert (code, len(outcome["finished"])) == (1, len(here))
+    assert sorted(outcome["failed"].values()) == [
+        "ArithmeticError: two and two are five",
+        "not run: needs toy/moody(mood=raise) seed 0, which failed",
+    ]
+    assert len(toy.starts()) == len(here) + 1
+    assert toy.store.table(toy.plan("small", ["tensors"]))["threads"].tolist() == [2]
+    assert "| ArithmeticError: two and two are five" in said
+
+
 def test_the_thread_count_is_the_experiments_and_restored_after(toy: Any) -> None:
     torch.set_num_threads(2)
     before = os.environ.get("OMP_NUM_THREADS")
-    specs = toy.plan("quick", only=["convolve"], seeds=[0]) + toy.plan(
-        "small", only=["convolve"], overrides={"width": "8"}
-    )
+    specs = toy.plan("quick", ["tensors"], seeds=[0]) + toy.plan("small", ["tensors"], overrides={"width": "8"})
     launch(specs, toy.store, progress=False)
     assert toy.store.table(specs)["threads"].tolist() == [1, 2]
     assert torch.get_num_threads() == 2
@@ -106,6 +129,7 @@ def test_a_run_that_raises_fails_alone_and_shows_its_log(
     outcome = launch(specs, toy.store)
     [failure] = outcome.failed
     assert (failure.spec, failure.message, failure.folder) == (bad, message, toy.store.partial(bad))
+    assert failure.folder is not None
     assert failure.log_tail.splitlines()[-1].endswith(message.removeprefix("SystemExit: "))
     assert f"the mood is {mood}" in (failure.folder / "log.txt").read_text()
     assert [spec.address for spec in outcome.finished] == [good.address]
@@ -136,21 +160,6 @@ def test_runs_that_need_a_failed_one_are_not_made(toy: Any) -> None:
     assert len(toy.starts()) == 3
 
 
-def test_an_exception_on_a_worker_fails_that_run_alone_and_is_not_tried_again(toy: Any) -> None:
-    """And a cluster of one CPU takes a run of two, alone."""
-    code, outcome, said = toy.drive(preset="small", workers=1)
-    assert code == 1
-    assert sorted(outcome["failed"].values()) == [
-        "ArithmeticError: two and two are five",
-        "not run: needs toy/moody(mood=raise) seed 0, which failed",
-    ]
-    assert len(outcome["finished"]) == 3
-    assert len(toy.starts()) == 4
-    [convolved] = toy.plan("small", only=["convolve"])
-    assert toy.store.table([convolved])["threads"].tolist() == [2]
-    assert "| ArithmeticError: two and two are five" in said
-
-
 def test_a_negative_number_of_workers_is_refused(toy: Any) -> None:
     with pytest.raises(UsageError, match="not -1"):
         launch(toy.plan(), toy.store, workers=-1)
@@ -160,17 +169,17 @@ def test_a_negative_number_of_workers_is_refused(toy: Any) -> None:
 def test_progress_says_one_line_per_event_where_there_is_no_terminal(
     toy: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    launch(toy.plan(only=["convolve"]), toy.store)
+    launch(toy.plan(papers=["tensors"]), toy.store)
     lines = capfd.readouterr().err.splitlines()
     assert [line.rpartition(" in ")[0] for line in lines] == [
-        "[1/2] finished toy/convolve() seed 0",
-        "[2/2] finished toy/convolve() seed 1",
+        "[1/2] finished tensors/convolve() seed 0",
+        "[2/2] finished tensors/convolve() seed 1",
     ]
 
 
 def test_progress_counts_and_estimates(toy: Any) -> None:
     specs = toy.plan(only=["noise"], seeds=[0, 1, 2])
-    slow = toy.plan(only=["convolve"], seeds=[0])
+    slow = toy.plan(papers=["tensors"], seeds=[0])
     display = Progress(specs + slow, reused=2, stream=io.StringIO())
     display.slots = 2
     assert display.seconds_left() is None

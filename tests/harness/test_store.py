@@ -92,7 +92,7 @@ def test_results_are_the_runs_that_were_asked_for(toy: Any) -> None:
 
 
 def test_run_json_says_how_the_run_was_made(toy: Any) -> None:
-    [spec] = toy.plan("small", only=["convolve"])
+    [spec] = toy.plan("small", ["tensors"])
     launch([spec], toy.store, progress=False, command="repro run toy --preset small")
     record = json.loads((toy.store.folder(spec) / "run.json").read_text())
     assert record["config"] == {"class": "Net", "width": 64}

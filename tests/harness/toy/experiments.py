@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
-from common.harness.experiment import Experiment, Grid, Need, Resources, Row, Run
+from common.harness.experiment import Experiment, Grid, Need, Row, Run
 
 
-def _say(event: str, run: Run) -> None:
+def say(event: str, run: Run) -> None:
+    """Tell the test of an event, with this process and its parent."""
     if log := os.environ.get("REPRO_TOY_LOG"):
         with Path(log).open("a") as file:
             file.write(f"{event} {run.folder.stem} {os.getpid()} {os.getppid()}\n")
@@ -37,37 +37,10 @@ class Noise:
 
 
 def noise(config: Noise, seed: int, run: Run) -> Sequence[Row]:
-    _say("start", run)
+    say("start", run)
     draws = getattr(np.random.default_rng(seed), config.kind)(size=config.n) * config.scale
     run.save_arrays(draws=draws)
     return [{"index": i, "draw": draw, "name": f"draw {i}", "positive": bool(draw > 0)} for i, draw in enumerate(draws)]
-
-
-@dataclass(frozen=True)
-class Net:
-    width: int = 64
-
-
-def convolve(config: Net, seed: int, run: Run) -> Sequence[Row]:
-    """Sums whose last bits depend on how many threads share the work, and a draw from a global generator."""
-    _say("start", run)
-    generator = torch.Generator().manual_seed(seed)
-    image = torch.randn(8, 3, 64, 64, generator=generator)
-    kernel = torch.randn(config.width, 3, 5, 5, generator=generator, requires_grad=True)
-    torch.nn.functional.conv2d(image, kernel).square().mean().backward()
-    matrix = torch.randn(400, 3000, generator=generator)
-    product = matrix @ matrix.T
-    assert kernel.grad is not None
-    return [
-        {
-            "threads": torch.get_num_threads(),
-            "gradient": kernel.grad.double().sum(),
-            "product": product.double().norm(),
-            "sum": matrix.sum(),
-            "blas": float((np.asarray(matrix) @ np.asarray(matrix).T).sum()),
-            "global": torch.rand(()).item() + np.random.rand(),
-        }
-    ]
 
 
 @dataclass(frozen=True)
@@ -82,7 +55,7 @@ def walk(config: Walk, seed: int, run: Run) -> Sequence[Row]:
     """A recurrence with a checkpoint after each step, from which a broken-off run goes on."""
     checkpoint = run.folder / "checkpoint.json"
     state = json.loads(checkpoint.read_text()) if checkpoint.exists() else {"step": 0, "x": 0.1 + 0.01 * seed}
-    _say(f"start at {state['step']}", run)
+    say(f"start at {state['step']}", run)
     while state["step"] < config.steps:
         time.sleep(config.pause)
         state = {"step": state["step"] + 1, "x": 3.7 * state["x"] * (1 - state["x"])}
@@ -101,7 +74,7 @@ class Mood:
 
 
 def moody(config: Mood, seed: int, run: Run) -> Sequence[Row]:
-    _say("start", run)
+    say("start", run)
     print(f"the mood is {config.mood}")
     match config.mood:
         case "raise":
@@ -128,7 +101,7 @@ class Lesson:
 
 
 def student(config: Lesson, seed: int, run: Run) -> Sequence[Row]:
-    _say("start", run)
+    say("start", run)
     return [{"taught": (run.needs["teacher"] / "rows.csv").read_text().strip().replace("\n", " ")}]
 
 
@@ -138,12 +111,6 @@ def _teacher(config: Lesson, seed: int) -> Mapping[str, Need]:
 
 EXPERIMENTS = (
     Experiment(noise, Noise, {"quick": Grid((Noise(), Noise(n=5)), seeds=2)}),
-    Experiment(
-        convolve,
-        Net,
-        {"quick": Grid((Net(),), seeds=2), "small": Grid((Net(),))},
-        resources={"small": Resources(cpus=2)},
-    ),
     Experiment(walk, Walk, {"quick": Grid((Walk(), Walk(crash=True)))}),
     Experiment(moody, Mood, {"small": Grid((Mood(), Mood("raise")))}),
     Experiment(

@@ -1,4 +1,6 @@
-"""The toy's card."""
+"""The toy's cards: one paper without torch, and one with."""
+
+from dataclasses import replace
 
 from common.harness.paper import Paper
 
@@ -15,3 +17,4 @@ PAPER = Paper(
     experiments="toy.experiments",
     figures="toy.figures",
 )
+PAPERS = {"toy": PAPER, "tensors": replace(PAPER, slug="tensors", experiments="toy.tensors")}

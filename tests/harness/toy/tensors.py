@@ -1,0 +1,43 @@
+"""The part of the toy that needs torch: tests that need none start faster without."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from common.harness.experiment import Experiment, Grid, Resources, Row, Run
+from toy.experiments import say
+
+
+@dataclass(frozen=True)
+class Net:
+    width: int = 64
+
+
+def convolve(config: Net, seed: int, run: Run) -> Sequence[Row]:
+    """Sums whose last bits depend on how many threads share the work, and a draw from a global generator."""
+    say("start", run)
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randn(8, 3, 64, 64, generator=generator)
+    kernel = torch.randn(config.width, 3, 5, 5, generator=generator, requires_grad=True)
+    torch.nn.functional.conv2d(image, kernel).square().mean().backward()
+    matrix = torch.randn(400, 3000, generator=generator)
+    product = matrix @ matrix.T
+    assert kernel.grad is not None
+    return [
+        {
+            "threads": torch.get_num_threads(),
+            "gradient": kernel.grad.double().sum(),
+            "product": product.double().norm(),
+            "sum": matrix.sum(),
+            "blas": float((np.asarray(matrix) @ np.asarray(matrix).T).sum()),
+            "global": torch.rand(()).item() + np.random.rand(),
+        }
+    ]
+
+
+GRIDS = {"quick": Grid((Net(),), seeds=2), "small": Grid((Net(),))}
+EXPERIMENTS = (Experiment(convolve, Net, GRIDS, resources={"small": Resources(cpus=2)}),)
