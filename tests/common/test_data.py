@@ -4,6 +4,9 @@ import gzip
 import hashlib
 import pickle
 import struct
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -111,19 +114,35 @@ def test_damaged_mnist_is_named_and_not_read(tiny_mnist, damage):
     assert "\n" not in str(error.value)
 
 
-def test_missing_mnist_is_downloaded_once_and_a_bad_mirror_leaves_nothing(tiny_mnist, tmp_path, monkeypatch):
-    """torchvision's own download, from a mirror that is a folder here."""
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """A folder and the address at which this machine serves it."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def test_missing_mnist_is_downloaded_once_and_a_bad_mirror_leaves_nothing(tiny_mnist, mirror, tmp_path, monkeypatch):
+    """torchvision's own download, from a mirror on this machine."""
     from torchvision.datasets import MNIST
 
     raw, arrays = tiny_mnist
-    mirror = tmp_path / "mirror"
-    mirror.mkdir()
+    folder, address = mirror
     resources = []
     for name in arrays:
         packed = gzip.compress((raw / name).read_bytes())
-        (mirror / f"{name}.gz").write_bytes(packed)
+        (folder / f"{name}.gz").write_bytes(packed)
         resources.append((f"{name}.gz", hashlib.md5(packed).hexdigest()))
-    monkeypatch.setattr(MNIST, "mirrors", [f"{mirror.as_uri()}/"])
+    monkeypatch.setattr(MNIST, "mirrors", [address])
     monkeypatch.setattr(MNIST, "resources", resources)
 
     monkeypatch.setenv("REPRO_DATA", str(tmp_path / "fresh"))
@@ -131,10 +150,10 @@ def test_missing_mnist_is_downloaded_once_and_a_bad_mirror_leaves_nothing(tiny_m
     assert sorted(path.name for path in (tmp_path / "fresh/MNIST/raw").iterdir()) == sorted(arrays)
     assert len(mnist("all", offline=True)) == 30
 
-    victim = mirror / "t10k-labels-idx1-ubyte.gz"
+    victim = folder / "t10k-labels-idx1-ubyte.gz"
     victim.write_bytes(victim.read_bytes()[:-3])
     monkeypatch.setenv("REPRO_DATA", str(tmp_path / "unlucky"))
-    with pytest.raises(FileNotFoundError, match="unlucky/MNIST/raw/.* could not be downloaded"):
+    with pytest.raises(FileNotFoundError, match=r"unlucky/MNIST/raw/.* could not be downloaded"):
         mnist("train")
     assert not [path for path in (tmp_path / "unlucky").rglob("*") if path.is_file()]
 
