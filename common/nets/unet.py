@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from common.nets.embedding import FourierEmbedding, PositionalEmbedding, one_hot, per_sample
 from common.nets.init import linear
-from common.nets.unet_block import Conv, Filter, GroupNorm, ResidualDown, UNetBlock
+from common.nets.norm import GroupNorm
+from common.nets.unet_block import Conv, Filter, ResidualDown, UNetBlock
 
 
 class UNet(nn.Module):

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.nets.init import linear, xavier_
+from common.nets.norm import GroupNorm
 
 Filter = Sequence[int]
 
@@ -80,13 +81,6 @@ class ResidualDown(Conv):
         return F.conv2d(y, taps, self.bias, stride=2, groups=y.shape[1])
 
 
-class GroupNorm(nn.GroupNorm):
-    """Group normalisation with min(32, C // 4) groups: at least four channels in each."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(max(1, min(32, channels // 4)), channels, eps=1e-6)
-
-
 class UNetBlock(nn.Module):
     """y = (skip(x) + h) / √2,  h = conv1(dropout(silu(norm1(conv0(silu(norm0(x))) + affine(emb))))); and, with attention,
     z = (y + proj(softmax(q kᵀ / √C) v)) / √2,  (q, k, v) = qkv(norm2(y)).
@@ -138,7 +132,7 @@ class UNetBlock(nn.Module):
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         h = self.conv0(F.silu(self.norm0(x)))
-        h = F.silu(self.norm1(h + self.affine(emb)[:, :, None, None]))
+        h = F.silu(self.norm1(h, self.affine(emb)))
         h = self.conv1(F.dropout(h, self.dropout, self.training))
         x = ((x if self.skip is None else self.skip(x)) + h) * math.sqrt(0.5)
         return (x + self.attend(x)) * math.sqrt(0.5) if self.attention else x
