@@ -13,7 +13,7 @@ from common.harness.plan import RunSpec
 from common.harness.wording import duration
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.table import Table
 
 
 class Progress:
@@ -26,7 +26,7 @@ class Progress:
         self.done = self.failed = 0
         self._waiting = {spec.address: spec for spec in specs}
         self._running: dict[str, float] = {}
-        self._times: dict[str, list[float]] = defaultdict(list)
+        self._times: dict[tuple[str, str], list[float]] = defaultdict(list)
 
     def __enter__(self) -> Progress:
         return self
@@ -58,7 +58,7 @@ class Progress:
             self.note(f"[{self.counted}/{self.total}] reused {spec}, made by another process")
         else:
             self.done += 1
-            self._times[spec.experiment].append(result.seconds)
+            self._times[spec.slug, spec.experiment].append(result.seconds)
             again = ", resumed" if result.resumed else ""
             self.finished_line(f"[{self.counted}/{self.total}] finished {spec} in {duration(result.seconds)}{again}")
 
@@ -73,12 +73,13 @@ class Progress:
 
     def seconds_left(self) -> float | None:
         """By the mean time of each experiment's finished runs (of all, for an experiment that has none yet)."""
-        every = [seconds for times in self._times.values() for seconds in times]
+        # Copies: the live display asks from a thread of its own.
+        every = [seconds for times in list(self._times.values()) for seconds in times]
         if not every:
             return None
         total = 0.0
-        for spec in self._waiting.values():
-            times = self._times.get(spec.experiment, every)
+        for spec in list(self._waiting.values()):
+            times = self._times.get((spec.slug, spec.experiment), every)
             total += sum(times) / len(times)
         return total / max(1, min(self.slots, len(self._waiting)))
 
@@ -122,14 +123,18 @@ class LiveProgress(Progress):
     def finished_line(self, text: str) -> None:
         """Nothing: the bar moves."""
 
-    def _draw(self) -> Group:
-        from rich.console import Group
+    def _draw(self) -> Table:
         from rich.progress_bar import ProgressBar
+        from rich.table import Table
         from rich.text import Text
 
-        running = [self._waiting[address] for address in list(self._running)[: self.slots] if address in self._waiting]
-        lines = [Text(f"  {spec}", style="dim", no_wrap=True, overflow="ellipsis") for spec in running[:8]]
-        return Group(ProgressBar(total=self.total, completed=self.counted, width=60), Text(self.summary()), *lines)
+        running = [self._waiting.get(address) for address in list(self._running)[: self.slots]]
+        lines = Table.grid()
+        lines.add_row(ProgressBar(total=self.total, completed=self.counted, width=60))
+        lines.add_row(self.summary())
+        for spec in running[:8]:
+            lines.add_row(Text(f"  {spec or ''}", style="dim", no_wrap=True, overflow="ellipsis"))
+        return lines
 
 
 class SilentProgress(Progress):

@@ -201,7 +201,7 @@ def test_a_terminal_gets_a_live_display(toy: Any, monkeypatch: pytest.MonkeyPatc
         def isatty(self) -> bool:
             return True
 
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "70")
     terminal = Terminal()
     specs = toy.plan(only=["noise"])
     with LiveProgress(specs, reused=1, stream=terminal) as display:
