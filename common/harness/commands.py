@@ -52,8 +52,8 @@ def run(options: Namespace) -> int:
     records = [
         {"paper": found.paper.slug, "preset": preset, **record}
         for found in findings
-        for record in found.records
-        if not options.overrides and (only is None or record["measured"] is not None)
+        for judgement, record in zip(found.judgements, found.records, strict=True)
+        if not options.overrides and (only is None or any(measured.values for measured in judgement.measurements))
     ]
     whole = seeds is None and only is None and not options.overrides
     if options.json:
@@ -81,11 +81,14 @@ def _leave_reports(findings: Sequence[reports.Findings], store: Store, something
 def _closing_words(outcome: Outcome, store: Store, whole: bool, changed: bool) -> None:
     done, kept, failed = len(outcome.finished), len(outcome.reused), len(outcome.failed)
     show.say(f"\n{done} runs made, {kept} reused" + (f", {failed} failed" if failed else ""))
+    for failure in outcome.failed:
+        show.say(f"failed  {failure.spec}: {failure.message}")
     if changed:
         show.say("fields were changed, so the claims are not judged; the rows are with the runs")
     show.say(f"runs    {shown(store.root)}")
     if whole:
-        show.say(f"report  {shown(store.root / 'reports')}  (`repro report` writes it into reports/, for the site)")
+        show.say(f"report  {shown(store.root / 'reports')}")
+        show.say("        `repro report` writes it into reports/, from where the site takes it")
     site = ROOT / "site" / "index.html"
     show.say(f"site    {shown(site)}" if site.exists() else "site    `repro site` builds it; then open site/index.html")
 

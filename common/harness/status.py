@@ -48,10 +48,11 @@ def status(options: Namespace) -> int:
     if options.json:
         show.as_json({"runs": records, "folder": str(store.root), "bytes": used})
         return 0
+    seen = [state for state in STATES if any(record[state] for record in records)]
     show.table(
-        ("Paper", "Preset", "Experiment", *(state.capitalize() for state in STATES)),
+        ("Paper", "Preset", "Experiment", *(state.capitalize() for state in seen)),
         [
-            (record["paper"], record["preset"], record["experiment"], *(str(record[state] or "–") for state in STATES))
+            (record["paper"], record["preset"], record["experiment"], *(str(record[state] or "–") for state in seen))
             for record in records
         ],
     )

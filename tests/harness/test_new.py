@@ -40,7 +40,7 @@ def test_its_test_passes(tree: Path) -> None:
 
 def test_it_keeps_the_rules_of_the_house(tree: Path) -> None:
     for command in (("check",), ("format", "--check")):
-        checked = python(tree, "-m", "ruff", *command, "--no-cache", "papers", "tests")
+        checked = python(tree, "-m", "ruff", *command, "--no-cache", "papers/foo", "tests")
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
@@ -83,9 +83,8 @@ def test_names_that_are_no_package_are_refused(name: str) -> None:
 
 def test_bad_input_is_one_line_and_nothing_is_written(tree: Path) -> None:
     bar = ["new", "week12-bar", "--title", "Bar", "--arxiv", "2401.01234"]
-    answers = session(
-        tree, NEW, [*bar, "--arxiv", "240101234"], [*bar, "--arxiv", "2401.01234v2"], [*bar, "--title", ""]
-    )
+    wrong = ([*bar, "--arxiv", "240101234"], [*bar, "--arxiv", "2401.01234v2"], [*bar, "--title", ""])
+    answers = session(tree, NEW, *wrong)
     messages = ("papers/foo is there already", "not an arXiv number", "without a version", "--title")
     for answer, message in zip(answers, messages, strict=True):
         assert (answer.code, len(answer.err.splitlines()), answer.written) == (2, 1, [])
