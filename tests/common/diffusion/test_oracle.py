@@ -21,7 +21,11 @@ COVARIANCES = torch.tensor(
 )
 # Not normalised, to see that it is done.
 WEIGHTS = torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64)
+# In three dimensions too: the eigenvectors of a 2 x 2 matrix may form a symmetric matrix, which hides a transposition.
+MEANS_3D, FACTORS = randn(3, 3, seed=1), randn(3, 3, 3, seed=2)
+COVARIANCES_3D = 0.4 * FACTORS @ FACTORS.mT
 FULL = GaussianMixture(MEANS, COVARIANCES, WEIGHTS)
+FULL_3D = GaussianMixture(MEANS_3D, COVARIANCES_3D, WEIGHTS)
 ISOTROPIC = GaussianMixture(MEANS, STDS, WEIGHTS)
 SIGMAS = torch.tensor([0.05, 0.3, 1.0, 4.0], dtype=torch.float64)
 # Images, far from the origin, so that centring and reshaping matter.
@@ -72,10 +76,20 @@ def tweedie_gaps(oracle, x: torch.Tensor, sigma: torch.Tensor) -> tuple[torch.Te
     return oracle.score(x, sigma) - score, oracle(x, sigma) - (x + variance * score)
 
 
-@pytest.mark.parametrize("mixture", [FULL, ISOTROPIC], ids=["full", "isotropic"])
+@pytest.mark.parametrize("mixture", [FULL, ISOTROPIC, FULL_3D], ids=["full", "isotropic", "full 3-D"])
 def test_mixture_obeys_tweedie(mixture):
-    for gap in tweedie_gaps(mixture, randn(4, 2), SIGMAS):
-        assert gap.abs().max() < 1e-12
+    for gap in tweedie_gaps(mixture, randn(4, mixture.means.shape[1]), SIGMAS):
+        assert gap.abs().max() < 1e-11
+
+
+def test_log_prob_in_three_dimensions_is_scipys():
+    x = randn(20, 3)
+    noisy = (COVARIANCES_3D + 0.3**2 * torch.eye(3)).numpy()
+    parts = [
+        w * stats.multivariate_normal.pdf(x.numpy(), m, c)
+        for w, m, c in zip((WEIGHTS / 8).tolist(), MEANS_3D.numpy(), noisy, strict=True)
+    ]
+    torch.testing.assert_close(FULL_3D.log_prob(x, 0.3).exp(), torch.as_tensor(sum(parts)))
 
 
 def test_isotropic_is_full_with_a_multiple_of_the_identity():
@@ -123,6 +137,16 @@ def test_mixture_samples_have_its_distribution(mixture, covariances):
         assert stats.kstest((x0 @ direction).numpy(), cdf).pvalue > 1e-3
 
 
+def test_samples_in_three_dimensions_have_the_covariance():
+    n = 50_000
+    one = GaussianMixture(MEANS_3D[:1], COVARIANCES_3D[:1])
+    covariance = one.sample(n, torch.Generator().manual_seed(0)).T.cov()
+    # Var of an entry of a sample covariance: (C_ii C_jj + C_ij²) / n. Five standard errors.
+    variances = COVARIANCES_3D[0].diagonal()
+    standard_error = ((variances[:, None] * variances + COVARIANCES_3D[0] ** 2) / n).sqrt()
+    assert ((covariance - COVARIANCES_3D[0]).abs() < 5 * standard_error).all()
+
+
 # Finite data sets.
 
 
@@ -165,8 +189,9 @@ def test_empirical_between_clusters_at_tiny_sigma_takes_the_nearest():
 def test_empirical_does_not_depend_on_where_the_origin_is():
     x, offset = IMAGES[:7] + 0.05 * randn(7, 1, 2, 3), 2.0**14
     near, far = EmpiricalDenoiser(IMAGES), EmpiricalDenoiser(IMAGES + offset)
-    # Only the rounding of x itself is left, 2^14 · 1e-16 = 2e-12; at sigma = 1e-3 it moves logits by 2e-12 / 1e-6.
-    torch.testing.assert_close(far(x + offset, 1e-3) - offset, near(x, 1e-3), rtol=0, atol=1e-4)
+    # What is left is the rounding of x, 2^14 · 1e-16 = 2e-12, times a distance near 5, over sigma², 0.25. Without
+    # centring it would be that of ‖x‖² ~ 1e9 over sigma²: 1e-6.
+    torch.testing.assert_close(far(x + offset, 0.5) - offset, near(x, 0.5), rtol=0, atol=1e-9)
 
 
 def test_empirical_samples_are_data_points_with_equal_chances():
@@ -204,26 +229,26 @@ def test_bad_input_is_named():
 
 # The exact flow of a Gaussian.
 
-MEAN, COVARIANCE = MEANS[0], COVARIANCES[0]
+MEAN, COVARIANCE = MEANS_3D[0], COVARIANCES_3D[0]
 
 
 def test_gaussian_flow_solves_the_probability_flow_ode():
     data = GaussianMixture(MEAN[None], COVARIANCE[None])
-    x = 10 * randn(5, 2)
+    x = 10 * randn(5, 3)
     levels = torch.tensor([10.0, 0.1], dtype=torch.float64)
     solved = odeint(lambda s, x_s: -s * data.score(x_s, s), x, levels, rtol=1e-10, atol=1e-12, method="dopri5")[-1]
     torch.testing.assert_close(gaussian_flow(x, 10.0, 0.1, MEAN, COVARIANCE), solved, rtol=1e-7, atol=1e-8)
 
 
 def test_gaussian_flow_carries_each_marginal_to_the_other():
-    basis = MEAN + torch.eye(2, dtype=torch.float64)
+    basis = MEAN + torch.eye(3, dtype=torch.float64)
     A = gaussian_flow(basis, 3.0, 0.2, MEAN, COVARIANCE) - MEAN
-    I = torch.eye(2, dtype=torch.float64)
+    I = torch.eye(3, dtype=torch.float64)
     torch.testing.assert_close(A.T @ (COVARIANCE + 9 * I) @ A, COVARIANCE + 0.04 * I)
     torch.testing.assert_close(gaussian_flow(MEAN[None], 3.0, 0.2, MEAN, COVARIANCE), MEAN[None])
 
 
 def test_gaussian_flow_runs_both_ways():
-    x = randn(5, 2)
+    x = randn(5, 3)
     there = gaussian_flow(x, 3.0, 0.0, MEAN, COVARIANCE)
     torch.testing.assert_close(gaussian_flow(there, 0.0, 3.0, MEAN, COVARIANCE), x)

@@ -101,13 +101,14 @@ def test_log_snr_inverts_both_ways(path):
 def test_accurate_at_the_ends():
     t = f64(1e-13)
     vp = VP()
+    # `abs=0`, because pytest's own absolute tolerance of 1e-12 would hide everything.
     # Near 0, sigma² = B - B²/2 + …, with B = 1e-14: nothing but B is left in double precision.
-    assert vp.sigma(t).square().item() == pytest.approx(1e-14, rel=1e-11)
+    assert vp.sigma(t).square().item() == pytest.approx(1e-14, rel=1e-11, abs=0)
     assert vp.log_snr(t).item() == pytest.approx(-log(1e-14), abs=1e-11)
-    assert vp.t_from_log_snr(f64(-log(1e-14))).item() == pytest.approx(1e-13, rel=1e-11)
+    assert vp.t_from_log_snr(f64(-log(1e-14))).item() == pytest.approx(1e-13, rel=1e-11, abs=0)
     # A power of two below 1, so that 1 - t is exact; cos(π/2 (1 - h)) = π h / 2 to within h³.
     h = 2.0**-40
-    assert Cosine().alpha(f64(1 - h)).item() == pytest.approx(np.pi / 2 * h, rel=1e-12)
+    assert Cosine().alpha(f64(1 - h)).item() == pytest.approx(np.pi / 2 * h, rel=1e-12, abs=0)
     assert RectifiedFlow().log_snr(f64(1 - h)).item() == pytest.approx(2 * log(h), rel=1e-12)
     for path in (vp, VE()):
         assert path.squared_diffusion(f64(0)).isfinite().all()
