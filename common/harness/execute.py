@@ -92,9 +92,10 @@ class ActiveRun:
 
 
 def execute(spec: RunSpec, store: Store, origin: Origin) -> Done | Failure:
-    """Make one run, unless it is finished by now. An exception becomes a Failure; Ctrl-C passes through.
+    """Make one run, unless it is finished by now. An exception becomes a Failure.
 
-    The same function makes a run in the driver and on a worker, so that both give the same rows.
+    Ctrl-C and SystemExit, by which Ray ends a worker, pass through and leave a run that can go on. The same function makes
+    a run in the driver and on a worker, so that both give the same rows.
     """
     partial = store.partial(spec)
     try:
@@ -106,13 +107,13 @@ def execute(spec: RunSpec, store: Store, origin: Origin) -> Done | Failure:
             try:
                 with _logged(partial / "log.txt", origin.command):
                     _make(spec, store, origin, resumed)
-            except (Exception, SystemExit) as error:
+            except Exception as error:
                 # A full disk is not the run's fault: without this mark, its checkpoints are taken up again.
                 if not _no_room(error, partial):
                     (partial / "error.txt").write_text(traceback.format_exc())
                 raise
             return Done(spec, time.perf_counter() - start, resumed=resumed)
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         trace = traceback.format_exc()
         message = f"{type(error).__name__}: {error}"
         if _no_room(error, partial):
@@ -199,7 +200,7 @@ def _logged(path: Path, command: str) -> Iterator[None]:
         stack.enter_context(redirect_stderr(file))
         try:
             yield
-        except (Exception, SystemExit):
+        except Exception:
             with suppress(OSError):
                 traceback.print_exc(file=file)
             raise

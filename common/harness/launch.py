@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from common.harness.errors import UsageError
-from common.harness.execute import Done, Failure, Origin, execute
+from common.harness.execute import Done, Failure, Origin, execute, log_tail
 from common.harness.plan import RunSpec
 from common.harness.progress import Progress, watch
 from common.harness.provenance import git_state
@@ -56,7 +56,12 @@ class SerialPool:
 
     def next(self) -> Done | Failure:
         """Make the run that was submitted first."""
-        return execute(self._queue.pop(0), self._store, self._origin)
+        spec = self._queue.pop(0)
+        try:
+            return execute(spec, self._store, self._origin)
+        except SystemExit as leaving:
+            partial = self._store.partial(spec)
+            return Failure(spec, f"SystemExit: {leaving}", partial, log_tail(partial))
 
 
 def launch(

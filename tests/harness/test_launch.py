@@ -116,7 +116,6 @@ def test_a_need_is_given_to_the_run_that_needs_it(toy: Any) -> None:
     ("mood", "message"),
     [
         ("raise", "ArithmeticError: two and two are five"),
-        ("exit", "SystemExit: leaving"),
         ("nan loss", "FloatingPointError: loss is nan (step=7, loss=nan)"),
         ("nan row", "ValueError: row value 'w2' is nan"),
         ("clash", "ValueError: rows have keys that the config or the seed already has: mood"),
@@ -130,7 +129,7 @@ def test_a_run_that_raises_fails_alone_and_shows_its_log(
     [failure] = outcome.failed
     assert (failure.spec, failure.message, failure.folder) == (bad, message, toy.store.partial(bad))
     assert failure.folder is not None
-    assert failure.log_tail.splitlines()[-1].endswith(message.removeprefix("SystemExit: "))
+    assert failure.log_tail.splitlines()[-1].endswith(message)
     assert f"the mood is {mood}" in (failure.folder / "log.txt").read_text()
     assert [spec.address for spec in outcome.finished] == [good.address]
     said = capfd.readouterr().err
@@ -138,6 +137,13 @@ def test_a_run_that_raises_fails_alone_and_shows_its_log(
     assert str(failure.folder) in said
     assert failure.log_tail.splitlines()[-1] in said
     assert toy.store.state(bad) == "failed"
+
+
+def test_a_run_that_leaves_does_not_take_the_command_with_it(toy: Any) -> None:
+    outcome = launch(moods(toy, "exit", "fine"), toy.store, progress=False)
+    assert [failure.message for failure in outcome.failed] == ["SystemExit: leaving"]
+    assert outcome.failed[0].log_tail.endswith("the mood is exit")
+    assert len(outcome.finished) == 1
 
 
 def test_a_failed_run_starts_afresh(toy: Any, capfd: pytest.CaptureFixture[str]) -> None:
