@@ -24,7 +24,10 @@ class Results(Protocol):
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: `draw` gets the results, and is called only where the preset has every one of `experiments`."""
+    """One figure: `draw` gets the results, and is called only where the preset has every one of `experiments`.
+
+    It must draw the same every time: seaborn bootstraps its intervals, so give it `seed=0` (or `errorbar="sd"`).
+    """
 
     name: str
     """File name without its ending, and anchor on the page."""

@@ -195,7 +195,6 @@ def _draw_figures(findings: Findings, store: Store, folder: Path) -> str:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    import numpy as np
     import seaborn as sns
 
     figures = [
@@ -208,7 +207,6 @@ def _draw_figures(findings: Findings, store: Store, folder: Path) -> str:
     text = []
     for figure in figures:
         with matplotlib.rc_context():
-            np.random.seed(0)  # seaborn's bootstrapped intervals draw from the global generator
             sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
             plt.rcParams.update({"svg.hashsalt": "repro", "svg.fonttype": "path", "figure.dpi": 100})
             drawn = figure.draw(results)
