@@ -94,8 +94,8 @@ class ActiveRun:
 def execute(spec: RunSpec, store: Store, origin: Origin) -> Done | Failure:
     """Make one run, unless it is finished by now. An exception becomes a Failure.
 
-    Ctrl-C and SystemExit, by which Ray ends a worker, pass through and leave a run that can go on. The same function makes
-    a run in the driver and on a worker, so that both give the same rows.
+    Ctrl-C and SystemExit, by which Ray ends a worker, pass through and leave a run that can go on. The same function
+    makes a run in the driver and on a worker, so that both give the same rows.
     """
     partial = store.partial(spec)
     try:
