@@ -16,8 +16,8 @@ from torch import Tensor, nn
 def xavier_(layer: nn.Module, gain: float, generator: torch.Generator | None) -> None:
     """Fill `layer.weight` with U(-a, a), a = gain √(6 / (fan_in + fan_out)), and `layer.bias` with 0.
 
-    Glorot & Bengio 2010. `weight` is (out, in, *kernel); both fans count the kernel's taps. `generator` None means torch's
-    default generator.
+    Glorot & Bengio 2010. `weight` is (out, in, *kernel); both fans count the kernel's taps.
+    `generator` None means torch's default generator.
     """
     weight = layer.weight
     assert isinstance(weight, Tensor)

@@ -16,8 +16,8 @@ from common.nets.init import linear
 class MLP(nn.Module):
     """F(x, c_noise) -> like x, for points x: (B, D).
 
-    `hidden_layers` layers of `hidden` SiLU units on [x, Fourier features of c_noise, class label]. The last layer starts
-    at 1e-5 of its usual size, so that the network begins as (nearly) zero and a preconditioned denoiser as c_skip x.
+    `hidden_layers` layers of `hidden` SiLU units on [x, Fourier features of c_noise, class label]. The last layer
+    starts at 1e-5 of its usual size, so that the network begins near zero and a preconditioned denoiser near c_skip x.
     Frequencies are N(0, `scale`²): c_noise = ¼ ln σ spans about 3 units, so scale 1 resolves it without aliasing.
     """
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from common.nets.embedding import FourierEmbedding, PositionalEmbedding, one_hot, per_sample
 from common.nets.init import linear
 from common.nets.norm import GroupNorm
-from common.nets.unet_block import Conv, Filter, ResidualDown, UNetBlock
+from common.nets.unet_block import SQRT_HALF, Conv, Filter, ResidualDown, UNetBlock
 
 
 class UNet(nn.Module):
@@ -25,7 +25,7 @@ class UNet(nn.Module):
     resolution          H = W of x; divisible by 2^(L-1), else ValueError
     model_channels      channels at multiplier 1; channel_mult gives the multiplier of each resolution, finest first
     num_blocks          residual blocks per resolution of the encoder (the decoder has one more)
-    attn_resolutions    resolutions at which all encoder blocks and the last decoder block attend; the middle always does
+    attn_resolutions    resolutions where every encoder block and the last decoder block attend; the middle always does
     label_dim           number of classes, 0 for none;  augment_dim: length of the augmentation label, 0 for none
     embedding           features of c_noise: (B,) -> (B, K);  K its number of features
     residual_encoder    whether a pyramid of the input is added in at every resolution (NCSN++)
@@ -144,7 +144,7 @@ class UNet(nn.Module):
         skips: list[Tensor] = []
         for layer in self.enc.values():
             if isinstance(layer, ResidualDown):
-                x = skips[-1] = pyramid = (x + layer(pyramid)) * math.sqrt(0.5)
+                x = skips[-1] = pyramid = torch.add(layer(pyramid, SQRT_HALF), x, alpha=SQRT_HALF)
             else:
                 x = layer(x, emb) if isinstance(layer, UNetBlock) else layer(x)
                 skips.append(x)

@@ -16,13 +16,14 @@ from common.nets.init import linear, xavier_
 from common.nets.norm import GroupNorm
 
 Filter = Sequence[int]
+SQRT_HALF = math.sqrt(0.5)
 
 
 class Conv(nn.Module):
     """A convolution, after resampling by two where asked: y = conv(resample(x)) + bias.
 
-    `up` and `down` filter with the separable `resample_filter`, normalised to unit sum, zero beyond the border: [1, 1] is
-    the box (average pooling; nearest neighbour), [1, 3, 3, 1] the smoother one of NCSN++. x: (B, C, H, W).
+    `up` and `down` filter with the separable `resample_filter`, normalised to unit sum, zero beyond the border: [1, 1]
+    is the box (average pooling; nearest neighbour), [1, 3, 3, 1] the smoother one of NCSN++. x: (B, C, H, W).
     """
 
     def __init__(
@@ -49,14 +50,24 @@ class Conv(nn.Module):
         )
         self.is_box = tuple(resample_filter) == (1, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(self.resample(x), self.weight, self.bias, padding=self.weight.shape[-1] // 2)
+    def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        """scale · conv(resample(x)), with the scale on the few weights rather than on the many activations."""
+        weight, bias = (self.weight, self.bias) if scale == 1.0 else (scale * self.weight, scale * self.bias)
+        if self.up and self.is_box and weight.shape[-1] == 3:
+            # Repeating pixels and then a 3x3 kernel w is one transposed convolution with w spread over a 2x2 box:
+            # 4/9 of the work.
+            spread = F.avg_pool2d(weight.flip(2, 3).transpose(0, 1), 2, stride=1, padding=1, divisor_override=1)
+            return F.conv_transpose2d(x, spread, bias, stride=2, padding=1)
+        if self.up and self.is_box and weight.shape[-1] == 1:
+            # A pointwise map commutes with the repetition of pixels, and is a quarter of the work before it.
+            return self.resample(F.conv2d(x, weight, bias))
+        return F.conv2d(self.resample(x), weight, bias, padding=weight.shape[-1] // 2)
 
     def resample(self, x: Tensor) -> Tensor:
         """x at half or twice the resolution; x itself where neither is asked for."""
         if self.resample_filter is None:
             return x
-        # The box filter as pooling and repetition: the numbers of the depthwise convolution, many times faster on a CPU.
+        # The box filter as pooling and repetition: equal to the depthwise convolution, and many times faster on a CPU.
         if self.is_box:
             return F.avg_pool2d(x, 2) if self.down else F.interpolate(x, scale_factor=2, mode="nearest")
         taps = self.resample_filter.expand(x.shape[1], -1, -1, -1)
@@ -73,16 +84,16 @@ class ResidualDown(Conv):
     border of x, and not, as in `Conv`, beyond that of the filter's input.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
         assert self.resample_filter is not None
         reach = (self.resample_filter.shape[-1] - 1) // 2
-        y = F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2 + reach)
+        y = F.conv2d(x, scale * self.weight, padding=self.weight.shape[-1] // 2 + reach)
         taps = self.resample_filter.expand(y.shape[1], -1, -1, -1)
-        return F.conv2d(y, taps, self.bias, stride=2, groups=y.shape[1])
+        return F.conv2d(y, taps, scale * self.bias, stride=2, groups=y.shape[1])
 
 
 class UNetBlock(nn.Module):
-    """y = (skip(x) + h) / √2,  h = conv1(dropout(silu(norm1(conv0(silu(norm0(x))) + affine(emb))))); and, with attention,
+    """y = (skip(x) + h) / √2,  h = conv1(dropout(silu(norm1(conv0(silu(norm0(x))) + affine(emb)))));  with attention,
     z = (y + proj(softmax(q kᵀ / √C) v)) / √2,  (q, k, v) = qkv(norm2(y)).
 
     The division by √2 keeps the variance of a sum of two (nearly) independent terms. conv1 and proj start at 1e-5 of
@@ -133,9 +144,9 @@ class UNetBlock(nn.Module):
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         h = self.conv0(F.silu(self.norm0(x)))
         h = F.silu(self.norm1(h, self.affine(emb)))
-        h = self.conv1(F.dropout(h, self.dropout, self.training))
-        x = ((x if self.skip is None else self.skip(x)) + h) * math.sqrt(0.5)
-        return (x + self.attend(x)) * math.sqrt(0.5) if self.attention else x
+        h = self.conv1(F.dropout(h, self.dropout, self.training), SQRT_HALF)
+        x = torch.add(h, x, alpha=SQRT_HALF) if self.skip is None else h + self.skip(x, SQRT_HALF)
+        return (x + self.attend(x)) * SQRT_HALF if self.attention else x
 
     def attend(self, x: Tensor) -> Tensor:
         """proj(softmax(q kᵀ / √C) v) over the H·W positions, one head. x: (B, C, H, W) -> (B, C, H, W)."""

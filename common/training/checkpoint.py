@@ -19,8 +19,8 @@ META = "meta"
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Write `tensors` and `meta` (what JSON can hold) to `path`, all or nothing.
 
-    The file is written beside `path` and renamed when complete and on disk, so a killed process leaves the old one or the
-    new one, and never half of one. Tensors are stored in the plain layout, whatever memory format they have.
+    The file is written beside `path` and renamed when complete and on disk, so a killed process leaves the old one or
+    the new one, and never half of one. Tensors are stored in the plain layout, whatever memory format they have.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

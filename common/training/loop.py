@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from common.nets.ema import averaged, ema_beta, update_ema
+from common.training.allocator import keep_freed_memory
 from common.training.checkpoint import load_checkpoint, save_checkpoint
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -46,7 +47,7 @@ class TrainConfig:
     steps               optimiser steps in all
     batch_size          images per step
     lr, betas           Adam's; lr is reached after `lr_rampup` images, linearly from 0 (EDM, Appendix F.3)
-    ema_halflife        half-life of the average of the weights, in images; `ema_rampup` caps it as a share of those seen
+    ema_halflife        half-life of the average of the weights, in images; at most `ema_rampup` of those seen so far
     clip                greatest norm of the gradient, None for no clipping
     log_every, checkpoint_every     in steps; 0 means never (a finished run still writes its checkpoint)
     """
@@ -126,6 +127,8 @@ def train(
     """
     sample = draw_from(data) if isinstance(data, Tensor) else data
     device = next(network.parameters()).device
+    if device.type == "cpu":
+        keep_freed_memory()
     ema = averaged(network)
     network.train().requires_grad_(True)
     parameters = list(network.parameters())
