@@ -1,13 +1,14 @@
 """What EDM claims, as numbers with criteria.
 
-The criteria were written before the runs. A measure takes the run table of one experiment and gives one value per seed, so
-that configurations are always compared on the same seed. This module imports nothing heavy: the card does.
+The criteria were written before the runs. A measure takes the run table of one experiment and gives one value per
+seed, so that configurations are always compared on the same seed. This module imports nothing heavy: the card does.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from common.harness.claims import Claim, Criterion, Quantity
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BASELINE_NFE = {"vp": 256, "ve": 8192, "iddpm": 250}
-"""Evaluations of each baseline's own deterministic sampler, Table 2 of the paper (the rows of the original samplers)."""
+"""Evaluations of each baseline's own deterministic sampler, Table 2 of the paper (the rows of the original
+samplers)."""
 
 
 def order(field: str, solver: str) -> Measure:
@@ -29,12 +31,13 @@ def order(field: str, solver: str) -> Measure:
 def evaluations_to_reach(nfe: Sequence[float], error: Sequence[float], target: float) -> float:
     """The NFE at which the curve `error(nfe)` first comes down to `target`, log-log interpolated.
 
-    Raises ValueError where the curve begins below the target or never reaches it: an extrapolated ratio is no measurement.
+    Raises ValueError where the curve begins below the target or never reaches it: an extrapolated ratio is no
+    measurement.
     """
     points = sorted((math.log(n), math.log(e)) for n, e in zip(nfe, error, strict=True))
     goal = math.log(target)
     if points[0][1] > goal:
-        for (x_left, y_left), (x_right, y_right) in zip(points, points[1:], strict=False):
+        for (x_left, y_left), (x_right, y_right) in pairwise(points):
             if y_right <= goal:
                 return math.exp(x_left + (y_left - goal) / (y_left - y_right) * (x_right - x_left))
     raise ValueError(f"an error of {target:.3g} is not on a curve from {max(error):.3g} to {min(error):.3g}")
@@ -71,7 +74,9 @@ def _orders() -> tuple[Quantity, ...]:
     euler = Criterion(0.9, 1.1, "first order; 0.1 covers the next term of the error at the step counts used")
     heun = Criterion(1.85, 2.15, "second order; 0.15 for the same reason, and excludes any lower whole or half order")
     return tuple(
-        Quantity(f"order of {solver}, {field}", "convergence", order(field, name), criterion, published=value, floor=0.05)
+        Quantity(
+            f"order of {solver}, {field}", "convergence", order(field, name), criterion, published=value, floor=0.05
+        )
         for field in ("mixture", "digits")
         for name, solver, criterion, value in (("euler", "Euler", euler, 1.0), ("heun", "Heun", heun, 2.0))
     )
@@ -80,8 +85,8 @@ def _orders() -> tuple[Quantity, ...]:
 def _nfe_ratios() -> tuple[Quantity, ...]:
     several = Criterion(
         3.0,
-        reason="'several times fewer' taken as three, the least of the published ratios being 3.2; FID saturates and the "
-        "distance to the exact solution does not, so the factors themselves need not carry over",
+        reason="'several times fewer' taken as three, the least of the published ratios being 3.2; FID saturates and "
+        "the distance to the exact solution does not, so the factors themselves need not carry over",
     )
     return tuple(
         Quantity(
@@ -143,13 +148,14 @@ def _amounts(first: str, second: str, denoiser: str) -> Measure:
 _RHO_ERROR = paired_ratio("error", first={"rho": 1.0}, second={"rho": 7.0})
 
 EXACT = (
-    "Exact denoisers in place of a trained network, so that all error is the solver's: Gaussian mixtures, in the plane and "
-    "around each scikit-learn digit with standard deviation 0.05. Errors are medians over trajectories."
+    "Exact denoisers in place of a trained network, so that all error is the solver's: Gaussian mixtures, in the plane "
+    "and around each scikit-learn digit with standard deviation 0.05. Errors are medians over trajectories."
 )
 TRAINED = (
-    "`quick` trains a perceptron of 3 × 256 units on 8×8 scikit-learn digits (a perceptron as narrow as the images cannot "
-    "pass the noise through, and is much worse under C); `small` a U-Net on MNIST at 14×14. Batch, warm-up and averaging "
-    "are scaled to the length of the training; no image is mirrored in the data set, since a mirrored digit is none."
+    "`quick` trains a perceptron of 3 × 256 units on 8×8 scikit-learn digits (a perceptron as narrow as the images "
+    "cannot pass the noise through, and is much worse under C); `small` a U-Net on MNIST at 14×14. Batch, warm-up and "
+    "averaging are scaled to the length of the training; no image is mirrored in the data set, since a mirrored digit "
+    "is none."
 )
 
 CLAIMS = (
@@ -166,13 +172,14 @@ CLAIMS = (
         "network evaluations.",
         "Section 3, Table 2 and Figure 2",
         _nfe_ratios(),
-        deviation=EXACT + " Quality is the distance to the exact solution from the same noise, which has no sampling floor; "
+        deviation=EXACT
+        + " Quality is the distance to the exact solution from the same noise, which has no sampling floor; "
         "the target is each baseline's error at its published NFE.",
     ),
     Claim(
         "rho-uniform",
-        "Uniform time steps (rho = 1) fail where rho = 7 samples well, and rho = 3, which evens out the error of the steps, "
-        "is still worse.",
+        "Uniform time steps (rho = 1) fail where rho = 7 samples well, and rho = 3, which evens out the error of the "
+        "steps, is still worse.",
         "Section 3, Appendix D.1 and Figure 13",
         (
             Quantity(
@@ -190,7 +197,8 @@ CLAIMS = (
                 paired_ratio("fd_digits", first={"rho": 3.0}, second={"rho": 7.0}),
             ),
         ),
-        deviation=EXACT + " fd_digits is taken between 18-step samples and the exact solutions from the same noise (floor 0).",
+        deviation=EXACT
+        + " fd_digits is taken between 18-step samples and the exact solutions from the same noise (floor 0).",
     ),
     Claim(
         "rho-best",
@@ -206,7 +214,8 @@ CLAIMS = (
                 floor=2.0,
             ),
         ),
-        deviation=EXACT + " With an exact denoiser fd_digits hardly changes beyond rho = 6, so that the least of a sweep up "
+        deviation=EXACT
+        + " With an exact denoiser fd_digits hardly changes beyond rho = 6, so that the least of a sweep up "
         "to rho = 40 depends on few samples; the sweep of a trained network would not be free of its error.",
     ),
     Claim(
@@ -215,22 +224,23 @@ CLAIMS = (
         "schedules.",
         "Section 3, Figure 3",
         _curvatures(),
-        deviation=EXACT + " Curvature is the variance of dx/dt along t over the squared mean of dx/dt (0 for a straight line "
-        "at constant speed), at the noise levels 0.02 to 80 for all. Table 1 writes iDDPM's sampler with sigma(t) = t, where "
-        "its curves are EDM's; here it runs in its own forward process, the cosine schedule.",
+        deviation=EXACT
+        + " Curvature is the variance of dx/dt along t over the squared mean of dx/dt (0 for a straight line "
+        "at constant speed), at the noise levels 0.02 to 80 for all. Table 1 writes iDDPM's sampler with sigma(t) = t, "
+        "where its curves are EDM's; here it runs in its own forward process, the cosine schedule.",
     ),
     Claim(
         "preconditioning",
-        "The EDM preconditioning gives the network inputs and training targets of unit variance, and a uniform effective "
-        "weight, at every noise level.",
+        "The EDM preconditioning gives the network inputs and training targets of unit variance, and a uniform "
+        "effective weight, at every noise level.",
         "Section 5, Appendix B.6",
         _identities(),
         deviation="Measured on scikit-learn digits, standardised to mean 0 and standard deviation 0.5.",
     ),
     Claim(
         "training",
-        "EDM's loss weight and noise distribution (E) improve on its preconditioning alone (D), which by itself changes "
-        "little (C).",
+        "EDM's loss weight and noise distribution (E) improve on its preconditioning alone (D), which by itself "
+        "changes little (C).",
         "Section 5, Table 2",
         (
             _better("D over E", "training", _letters("D", "E"), 2.09 / 1.88),
@@ -264,7 +274,8 @@ CLAIMS = (
             _better("none over moderate", "churn", _amounts("none", "moderate", "network"), 2.93 / 2.27),
             _better("excessive over moderate", "churn", _amounts("excessive", "moderate", "network")),
         ),
-        deviation=TRAINED + " Moderate is the published setting for CIFAR-10 (VP); excessive is all that Algorithm 2 allows, "
+        deviation=TRAINED
+        + " Moderate is the published setting for CIFAR-10 (VP); excessive is all that Algorithm 2 allows, "
         "at every noise level and with S_noise = 1. Configuration E.",
     ),
     Claim(
@@ -276,7 +287,9 @@ CLAIMS = (
                 "none over moderate, exact denoiser",
                 "churn",
                 _amounts("none", "moderate", "exact"),
-                Criterion(upper=1.1, reason="no improvement of more than 10 %, about the Monte Carlo spread of the distance"),
+                Criterion(
+                    upper=1.1, reason="no improvement of more than 10 %, about the Monte Carlo spread of the distance"
+                ),
                 unit="×",
                 floor=0.1,
                 scale="log",

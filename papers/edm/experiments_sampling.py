@@ -4,8 +4,8 @@ Two laws of known denoiser stand in for images and a trained network:
 
     mixture   eight Gaussians on a circle in the plane, standard deviation of the whole 0.5
     digits    Σ_k N(y_k, 0.05² I) / K around scikit-learn digits y_k, standardised to mean 0 and standard deviation 0.5,
-              the sigma_data of the paper: a smooth law whose samples are digits. Around the points themselves, without the
-              0.05, every solver ends on a data point and has no error left to measure.
+              the sigma_data of the paper: a smooth law whose samples are digits. Around the points themselves, without
+              the 0.05, every solver ends on a data point and has no error left to measure.
 
 Errors are medians over trajectories. A few that start near the border between two digits end at another digit than the
 exact solution does: as good an image, at a distance that has nothing to do with the solver's order.
@@ -165,9 +165,11 @@ class RhoSweepConfig:
 
 
 def rho_sweep(config: RhoSweepConfig, seed: int, run: Run) -> list[Row]:
-    """Heun's method on digits at few steps, for a range of rho: median error and Frechet distance to the exact solutions.
+    """Heun's method on digits at few steps, for a range of rho: median error and Frechet distance to the exact
+    solutions.
 
-    Both sets of samples start from the same noise, so that equal sets have a distance of exactly 0: the floor is 0 at any n.
+    Both sets of samples start from the same noise, so that equal sets have a distance of exactly 0: the floor is 0 at
+    any n.
     """
     generator = torch.Generator().manual_seed(seed)
     denoiser, shape = exact_denoiser("digits", config.n_points, generator)
@@ -208,15 +210,16 @@ class CurvatureConfig:
 def curvature_of(t: Tensor, x: Tensor) -> float:
     """E ∫ |x'(t) - v|² dt / E T |v|² with v = (x(T) - x(0)) / T: how far velocities stray from their means over time.
 
-    It is 0 for straight lines at constant speed only, and the same in any unit of t and of x. For the polygon through the
-    points it is E Σ_k |Δx_k|² / Δt_k · T / E |x(T) - x(0)|² - 1. t: (K,), x: (K, B, D).
+    It is 0 for straight lines at constant speed only, and the same in any unit of t and of x. For the polygon through
+    the points it is E Σ_k |Δx_k|² / Δt_k · T / E |x(T) - x(0)|² - 1. t: (K,), x: (K, B, D).
     """
     energy = (x.diff(dim=0).square().sum((1, 2)) / t.diff()).sum()
     return float(energy * (t[-1] - t[0]) / (x[-1] - x[0]).square().sum() - 1)
 
 
 def curvature(config: CurvatureConfig, seed: int, run: Run) -> list[Row]:
-    """Exact trajectories as four schedules draw them over time, and how curved they are, over one range of noise levels."""
+    """Exact trajectories as four schedules draw them over time, and how curved they are, over one range of noise
+    levels."""
     generator = torch.Generator().manual_seed(seed)
     denoiser, shape = exact_denoiser(config.field, config.n_points, generator)
     sigmas = edm_sigmas(config.steps, config.sigma_min, config.sigma_max)
@@ -282,14 +285,22 @@ SAMPLING_EXPERIMENTS = (
     Experiment(
         convergence,
         ConvergenceConfig,
-        {preset: Grid([ConvergenceConfig(field) for field in _FIELDS], seeds) for preset, seeds in (("quick", 3), ("small", 10))},
+        {
+            preset: Grid([ConvergenceConfig(field) for field in _FIELDS], seeds)
+            for preset, seeds in (("quick", 3), ("small", 10))
+        },
     ),
     Experiment(sampling_cost, SamplingCostConfig, {"quick": Grid(_COSTS, 3), "small": Grid(_COSTS, 5)}),
-    Experiment(rho_sweep, RhoSweepConfig, {"quick": Grid([RhoSweepConfig(1024)], 4), "small": Grid([RhoSweepConfig(4096)], 5)}),
+    Experiment(
+        rho_sweep, RhoSweepConfig, {"quick": Grid([RhoSweepConfig(1024)], 4), "small": Grid([RhoSweepConfig(4096)], 5)}
+    ),
     Experiment(
         curvature,
         CurvatureConfig,
-        {preset: Grid([CurvatureConfig(field) for field in _FIELDS], seeds) for preset, seeds in (("quick", 3), ("small", 10))},
+        {
+            preset: Grid([CurvatureConfig(field) for field in _FIELDS], seeds)
+            for preset, seeds in (("quick", 3), ("small", 10))
+        },
     ),
     Experiment(
         preconditioning,

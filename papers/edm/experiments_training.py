@@ -1,8 +1,9 @@
-"""The experiments with training: the ablation A to F, and stochastic sampling with a network that it leaves (Sections 4, 5).
+"""The experiments with training: the ablation A to F, and stochastic sampling with a network that it leaves (Sections
+4, 5).
 
 The configurations are those of `configs.py` at another scale. Warm-ups are taken relative to the length of the training
-(200 million images in the paper). The average of the weights has a half-life of 5 % of the images seen: at these lengths
-that ramp-up is what decides, and A, which had none, gets it too. The networks have no class labels.
+(200 million images in the paper). The average of the weights has a half-life of 5 % of the images seen: at these
+lengths that ramp-up is what decides, and A, which had none, gets it too. The networks have no class labels.
 """
 
 from __future__ import annotations
@@ -113,7 +114,8 @@ def denoiser_of(config: AblationConfig, shape: tuple[int, ...], seed: int) -> Pr
 
 
 def batches(x0: Tensor, spec: TrainingConfig, mirrored: bool) -> Sampler:
-    """Batches of x0 (n, C, H, W): mirrored ones among them if `mirrored`, augmented and labelled so if `spec` says so."""
+    """Batches of x0 (n, C, H, W): mirrored ones among them if `mirrored`, augmented and labelled so if `spec` says
+    so."""
     draw = draw_from(x0)
 
     def sample(n: int, generator: torch.Generator) -> Batch:
@@ -180,7 +182,8 @@ def quality_floor(config: AblationConfig, images: Images, generator: torch.Gener
 
 
 def training(config: AblationConfig, seed: int, run: Run) -> list[Row]:
-    """Train one configuration; its Frechet distance at 35 NFE (18 steps of Heun's method), and its loss by noise level."""
+    """Train one configuration; its Frechet distance at 35 NFE (18 steps of Heun's method), and its loss by noise
+    level."""
     spec, images = VP_CONFIGS[config.letter], images_of(config.dataset, config.resolution)
     standard, shape = scaling_of(images, config.dataset), tuple(images.x0.shape[1:])
     x0 = standard.encode(images.x0).to(run.device)
@@ -240,7 +243,9 @@ def churn(config: ChurnConfig, seed: int, run: Run) -> list[Row]:
         network.load_state_dict(load_checkpoint(run.needs["network"] / "ema.safetensors")[0])
         denoiser: Denoiser = network.to(run.device).eval()
         distance = partial(quality, config.dataset)
-        lowest = quality_floor(replace(trained, n_samples=config.n_samples), images, torch.Generator().manual_seed(seed))
+        lowest = quality_floor(
+            replace(trained, n_samples=config.n_samples), images, torch.Generator().manual_seed(seed)
+        )
     else:
         images = digits()
         standard, shape = scaling_of(images, "digits"), tuple(images.x0.shape[1:])
@@ -271,8 +276,21 @@ def _needs(config: ChurnConfig, seed: int) -> Mapping[str, Need]:
 _QUICK = AblationConfig("E", "digits", 8, images=1500 * 128, batch=128, width=256, n_samples=1797)
 _SMALL = AblationConfig("E", "mnist", 14, images=2000 * 64, batch=64, width=8, levels=2, checkpoint_every=500)
 _GPU = (
-    AblationConfig("E", "mnist", 28, 20_000_000, batch=512, width=64, levels=3, blocks=2, n_samples=10_000, checkpoint_every=2000),
-    AblationConfig("E", "cifar10", 32, 200_000_000, batch=512, width=128, levels=4, blocks=4, n_samples=50_000, checkpoint_every=2000),
+    AblationConfig(
+        "E", "mnist", 28, 20_000_000, batch=512, width=64, levels=3, blocks=2, n_samples=10_000, checkpoint_every=2000
+    ),
+    AblationConfig(
+        "E",
+        "cifar10",
+        32,
+        200_000_000,
+        batch=512,
+        width=128,
+        levels=4,
+        blocks=4,
+        n_samples=50_000,
+        checkpoint_every=2000,
+    ),
 )
 TRAINED: Mapping[str, AblationConfig] = {"digits": _QUICK, "mnist": _SMALL}
 

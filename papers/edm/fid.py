@@ -7,7 +7,8 @@ from torch import Tensor
 
 
 def as_bytes(images: Tensor) -> Tensor:
-    """Images in [-1, 1] to 0 .. 255, (n, 3, H, W) uint8: round half up after clipping, as the official sampler saves them."""
+    """Images in [-1, 1] to 0 .. 255, (n, 3, H, W) uint8: round half up after clipping, as the official sampler saves
+    them."""
     return (images * 127.5 + 128).clip(0, 255).to(torch.uint8)
 
 

@@ -12,9 +12,9 @@ PAPER = Paper(
     date="2024-10-02",
     theme="The SDE view",
     summary=(
-        "Diffusion models as one design space: the noise schedule, the solver, the preconditioning of the network and its "
-        "training are independent choices, and each can be made for its own reason. Good choices bring sampling down to "
-        "35 network evaluations at a better FID."
+        "Diffusion models as one design space: the noise schedule, the solver, the preconditioning of the network and "
+        "its training are independent choices, and each can be made for its own reason. Good choices bring sampling "
+        "down to 35 network evaluations at a better FID."
     ),
     claims=CLAIMS,
     experiments="papers.edm.experiments",
