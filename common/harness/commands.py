@@ -167,7 +167,7 @@ def start(specs: Sequence[RunSpec], store: Store, options: Namespace, command: s
     """Launch on as many workers as the command line asks for."""
     workers = parse_workers(options.workers, sum(not store.finished(spec) for spec in specs))
     address = getattr(options, "address", None)
-    return launch(specs, store, workers=workers, address=address, progress=not options.json, command=command)
+    return launch(specs, store, workers=workers, address=address, command=command)
 
 
 def prepare(papers: Sequence[Paper], specs: Sequence[RunSpec]) -> None:
