@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -13,8 +12,8 @@ from torch.autograd.function import once_differentiable
 class GroupNorm(nn.GroupNorm):
     """y = weight · (u - mean_g(u)) / √(var_g(u) + ε) + bias,  u = x + shift, with G = min(32, C // 4) groups g.
 
-    x: (B, C, H, W); shift: (B, C), constant over each channel, or None for 0 -> (B, C, H, W). Four channels or more share
-    a group; ε = 1e-6 (Song et al. 2021). On a CPU only first derivatives, by the backward pass, are defined.
+    x: (B, C, H, W); shift: (B, C), constant over each channel, or None for 0 -> (B, C, H, W). Four channels or more
+    share a group; ε = 1e-6 (Song et al. 2021). On a CPU only first derivatives, by the backward pass, are defined.
     """
 
     def __init__(self, channels: int) -> None:
