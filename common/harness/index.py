@@ -75,26 +75,30 @@ def _chips(report: Report) -> str:
 
 
 def _results(reports: Sequence[Report]) -> str:
-    text = ['<table id="results" markdown="1">', "<thead>", "<tr>"]
+    text = ['<table id="results" markdown="1">', '<thead markdown="1">', '<tr markdown="1">']
     text += [f'<th scope="col">{column}</th>' for column in HEADER]
-    text += ["</tr>", "</thead>", "<tbody>"]
+    text += ["</tr>", "</thead>", '<tbody markdown="1">']
     for report in reports:
         week = f"weeks/{report['week']:02d}-{report['slug']}.md"
         for record in report["claims"]:
-            measured = list(lines(record))
-            claim = "<br>".join(
-                [f"{measured[0].text} <small>{record['source']}</small>", *(line.text for line in measured[1:])]
-            )
+            claim, *quantities = lines(record)
+            # Cells wrap each at its own length, so the parts of one quantity stay together in one cell.
+            parts = [
+                f"{line.text.removeprefix('· ')}: **{line.measured}** ({line.criterion}; published {line.published})"
+                for line in quantities
+            ]
             cells = [
                 f"[{report['title']}]({week})",
                 report["preset"],
-                claim,
-                *("<br>".join(column) for column in list(zip(*measured, strict=True))[1:4]),
+                f"{claim.text} <small>{record['source']}</small>",
+                claim.published,
+                "<br>".join(parts) or claim.measured,
+                claim.criterion,
                 verdict_chip(record["verdict"]),
             ]
             text.append(
                 f'<tr data-paper="{escape(report["slug"])}" data-preset="{report["preset"]}" '
-                f'data-verdict="{record["verdict"]}">'
+                f'data-verdict="{record["verdict"]}" markdown="1">'
             )
             text += [f'<td markdown="span">{cell(content)}</td>' for content in cells]
             text.append("</tr>")

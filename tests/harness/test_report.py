@@ -125,7 +125,7 @@ def test_index_and_results_span_papers(folder: Path) -> None:
     assert (entry["slug"], entry["week"], entry["preset"]) == ("means", 3, "quick")
     assert entry["counts"] == {"holds": 2, "fails": 0, "inconclusive": 0}
     results = (root / "results.md").read_text()
-    assert results.count('<tr data-paper="means" data-preset="quick" data-verdict="holds">') == 2
+    assert results.count('<tr data-paper="means" data-preset="quick" data-verdict="holds" markdown="1">') == 2
     assert (root / "means" / "chips.md").read_text() == '<span class="verdict holds">2 hold</span>\n'
 
 
