@@ -51,6 +51,7 @@ def test_an_address_depends_on_everything_that_the_results_depend_on() -> None:
         spec(needs={"teacher": spec()}),
         spec(needs=other_need),
         spec(needs={"other": spec(seed=3)}),
+        spec(needs={"teacher": spec(seed=3, version=2)}),
     ]
     assert len({each.address for each in specs}) == len(specs)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,6 +181,28 @@ def test_a_store_that_cannot_be_written_is_refused(tmp_path: Path, toy: Any) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"run folder .*/file/runs cannot be made: .*; set REPRO_RUNS"):
         launch(toy.plan(), Store(tmp_path / "file" / "runs"), progress=False)
+
+
+def test_a_run_is_held_by_one_at_a_time(toy: Any) -> None:
+    """Each holder removes the lock's file, so that one who waited for it may hold a file that is no longer the lock."""
+    [spec] = toy.plan(only=["noise"], seeds=[0], overrides={"n": "3"})
+    inside: list[int] = []
+    crowds: list[int] = []
+
+    def hold(who: int) -> None:
+        for _ in range(40):
+            with toy.store.lock(spec):
+                inside.append(who)
+                time.sleep(0.0005)
+                crowds.append(len(inside))
+                inside.remove(who)
+
+    threads = [threading.Thread(target=hold, args=(who,)) for who in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert crowds == [1] * 160
 
 
 def test_arrays_are_saved_once_and_plain(tmp_path: Path) -> None:
