@@ -36,6 +36,8 @@ def check(options: Namespace) -> int:
             print_changes(paper, preset, changes)
     if options.json:
         show.as_json(everything)
+    elif not everything:
+        show.say("no committed report to compare with; `repro bless PAPER` makes one")
     return int(failed)
 
 

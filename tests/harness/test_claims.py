@@ -138,6 +138,10 @@ def test_record_has_exactly_the_keys_of_the_design() -> None:
     assert several["ci"]["outside"][0] < 3.0 < several["ci"]["outside"][1]
 
 
+def test_seeds_are_counted_where_they_are_fewest() -> None:
+    assert judged(INSIDE, quantity("two", [1.0, 1.1], Criterion(0.5, 1.5))).n_seeds == 2
+
+
 def test_what_is_not_finite_is_shown_and_is_json() -> None:
     record = judged(quantity("q", [1.0, inf], Criterion(lower=0))).as_record("", "")
     assert (record["measured"], record["ci"], record["verdict"]) == ("inf", None, "fails")
