@@ -16,7 +16,7 @@ from markdown.extensions import Extension
 from markdown.inlinepatterns import InlineProcessor
 from math_core import LatexError, LatexToMathML
 
-INLINE = r"(?<![\\$])\$(?![\s$])((?:\\.|[^\\$])+?)(?<!\s)\$(?![\d$])"
+INLINE = r"(?<![\\$])\$(?![\s$])((?:\\.|[^\\$])+?)(?<!\s)\$(?![\d$])([,.;:!?)]*)"
 DISPLAY = re.compile(r"\A\$\$(.+?)\$\$\s*\Z", re.DOTALL)
 TAG = re.compile(r"\\tag\{[^}]*\}\s*\Z")
 
@@ -55,7 +55,10 @@ def to_mathml(latex: str, *, display: bool) -> str:
 
 class _Inline(InlineProcessor):
     def handleMatch(self, m: re.Match[str], data: str) -> tuple[str, int, int]:
-        return self.md.htmlStash.store(to_mathml(m.group(1), display=False)), m.start(0), m.end(0)
+        html = to_mathml(m.group(1), display=False)
+        if m.group(2):  # no line begins with a comma
+            html = f'<span class="unbroken">{html}{m.group(2)}</span>'
+        return self.md.htmlStash.store(html), m.start(0), m.end(0)
 
 
 class _Display(BlockProcessor):

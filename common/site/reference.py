@@ -74,7 +74,7 @@ def _signature(node: Definition) -> str:
     if isinstance(node, ast.FunctionDef):
         returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
         line = f"{node.name}({ast.unparse(node.args)}){returns}"
-        if len(line) <= 100:
+        if len(line) <= 80:
             return line
         arguments = ast.unparse(node.args)
         return f"{node.name}(\n" + "".join(f"    {part},\n" for part in _split(arguments)) + f"){returns}"
@@ -122,6 +122,5 @@ def _docstring(doc: str) -> list[str]:
 def _prose(text: str) -> str:
     """Escape what Markdown would read into formulas such as `alpha * x0 + sigma * eps`, outside code spans."""
     parts = re.split(r"(`+[^`]*`+)", text)
-    return "".join(
-        part if index % 2 else re.sub(r"([*_<>\[\]$\\|])", r"\\\1", part) for index, part in enumerate(parts)
-    )
+    parts[::2] = [re.sub(r"([*_\[\]$\\|])", r"\\\1", escape(part, quote=False)) for part in parts[::2]]
+    return "".join(parts)
