@@ -66,7 +66,7 @@ def parser() -> Parser:
     sub["run"].add_argument(
         "--only", metavar="experiment", help="these experiments (separated by commas), with what they need"
     )
-    sub["run"].add_argument("--address", help="of a running Ray cluster: auto, or ray://host:port")
+    sub["run"].add_argument("--address", help="of a running Ray cluster: auto, or host:port")
     sub["run"].add_argument("--dry-run", action="store_true", help="show what would run")
     sub["run"].add_argument("--offline", action="store_true", help="never download: name the data that is missing")
     for name in ("report", "bless"):
