@@ -1,5 +1,4 @@
-"""The experiments with training: the ablation A to F, and stochastic sampling with a network that it leaves (Sections
-4, 5).
+"""The ablation of training configurations A to F (Section 5).
 
 The configurations are those of `configs.py` at another scale. Warm-ups are taken relative to the length of the training
 (200 million images in the paper). The average of the weights has a half-life of 5 % of the images seen: at these
@@ -8,32 +7,32 @@ lengths that ramp-up is what decides, and A, which had none, gets it too. The ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from math import inf, prod
+from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from common.data.images import Images, cifar10, digits, mnist
 from common.diffusion.solvers import CountedDenoiser, Denoiser
-from common.harness.experiment import Experiment, Grid, Need, Resources, Row, Run
-from common.metrics.features import digit_features
+from common.harness.experiment import Experiment, Grid, Resources, Row, Run
 from common.metrics.floor import floor, resampled
-from common.metrics.frechet import digits_reference, fd_digits, fd_mnist, mnist_reference, moments
+from common.metrics.frechet import digits_reference, fd_digits, fd_mnist, mnist_reference
 from common.nets.embedding import PositionalEmbedding
+from common.nets.init import linear
 from common.nets.mlp import MLP
 from common.nets.unet import ddpmpp
-from common.training.checkpoint import load_checkpoint, save_checkpoint
+from common.training.checkpoint import save_checkpoint
 from common.training.loop import Batch, Sampler, TrainConfig, draw_from, train
 from papers.edm.augment import LABELS, augment
 from papers.edm.configs import VP_CONFIGS, TrainingConfig
-from papers.edm.experiments_sampling import COMPONENT_STD, SIGMA_DATA, Standard, around, noise_at
+from papers.edm.experiments_sampling import SIGMA_DATA, Standard, noise_at
 from papers.edm.fid import fid_cifar10
 from papers.edm.loss import edm_loss, loss_per_noise_level
 from papers.edm.precond import Preconditioned
-from papers.edm.sampler import CIFAR10_VP_CHURN, NO_CHURN, Churn, edm_sampler
+from papers.edm.sampler import NO_CHURN, Churn, edm_sampler
 from papers.edm.schedule import edm_sigmas
 
 PAPER_MIMG = 200.0
@@ -64,16 +63,25 @@ class AblationConfig:
 
 
 class Perceptron(nn.Module):
-    """An `MLP` on flattened images, told of c_noise as DDPM++ is: under VP c_noise runs to 999, far beyond what Fourier
-    features of unit scale can resolve. x: (B, *shape)."""
+    """MLP(x, c_noise) + g(c_noise) x on flattened images, with a gain g per pixel: what is left of a U-Net's skip
+    connections, along which the noise in x reaches the output. x: (B, *shape).
+
+    It is told of c_noise as DDPM++ is, for under VP c_noise runs to 999, far beyond what Fourier features of unit scale
+    can resolve.
+    """
+
+    FEATURES = 32
 
     def __init__(self, shape: tuple[int, ...], hidden: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.mlp = MLP(prod(shape), hidden=hidden, features=32, generator=generator)
-        self.mlp.embed = PositionalEmbedding(32)  # type: ignore[assignment]
+        self.embed = PositionalEmbedding(self.FEATURES)
+        self.mlp = MLP(prod(shape), hidden=hidden, features=self.FEATURES, generator=generator)
+        self.mlp.embed = self.embed  # type: ignore[assignment]
+        self.gain = linear(self.FEATURES, prod(shape), generator, gain=1e-5)
 
     def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
-        return self.mlp(x.flatten(1), c_noise).reshape(x.shape)
+        flat = x.flatten(1)
+        return (self.mlp(flat, c_noise) + self.gain(self.embed(c_noise)) * flat).reshape(x.shape)
 
 
 def images_of(dataset: str, resolution: int) -> Images:
@@ -147,7 +155,6 @@ def at_scale(config: AblationConfig) -> TrainConfig:
     )
 
 
-@torch.no_grad()
 def generate(
     denoiser: Denoiser,
     n: int,
@@ -156,29 +163,26 @@ def generate(
     generator: torch.Generator,
     churn: Churn = NO_CHURN,
     chunk: int = 512,
-) -> Tensor:
-    """n samples (n, *shape) by Algorithm 2 on the default time steps, on the generator's device."""
-    sigmas = edm_sigmas(steps)
+) -> tuple[Tensor, int]:
+    """n samples (n, *shape) by Algorithm 2 on the default time steps, on the generator's device, and their NFE."""
+    sigmas, counted = edm_sigmas(steps), CountedDenoiser(denoiser)
     sizes = [min(chunk, n - start) for start in range(0, n, chunk)]
     noise = (noise_at(sigmas[0], size, shape, generator) for size in sizes)
-    return torch.cat([edm_sampler(denoiser, x, sigmas, churn, generator) for x in noise])
+    samples = torch.cat([edm_sampler(counted, x, sigmas, churn, generator) for x in noise])
+    return samples, counted.nfe // len(sizes)
 
 
-def quality(dataset: str, images: Tensor) -> float:
-    """The Frechet distance to the data set, of images (n, C, H, W) in [-1, 1]: fd_digits, fd_mnist or FID."""
-    return {"digits": fd_digits, "mnist": fd_mnist, "cifar10": fid_cifar10}[dataset](images.float())
+METRICS: Mapping[str, Callable[..., float]] = {"digits": fd_digits, "mnist": fd_mnist, "cifar10": fid_cifar10}
+"""The Frechet distance to each data set, of images (n, C, H, W) in [-1, 1]."""
 
 
-def quality_floor(config: AblationConfig, images: Images, generator: torch.Generator) -> float:
-    """What `quality` says of as many training images, drawn with replacement."""
+def distance_floor(config: AblationConfig, images: Images, n: int, generator: torch.Generator) -> float:
+    """What the metric says of n training images, drawn with replacement."""
+    metric = METRICS[config.dataset]
     if config.dataset == "cifar10":
-        chosen = torch.randint(len(images), (config.n_samples,), generator=generator)
-        return fid_cifar10(images.x0[chosen])
-    metric, reference = {
-        "digits": (fd_digits, digits_reference),
-        "mnist": (fd_mnist, partial(mnist_reference, config.resolution)),
-    }[config.dataset]
-    return floor(metric, resampled(images.x0), config.n_samples, generator, repeats=4, reference=reference()).mean
+        return metric(resampled(images.x0)(n, generator))
+    reference = digits_reference() if config.dataset == "digits" else mnist_reference(config.resolution)
+    return floor(metric, resampled(images.x0), n, generator, repeats=4, reference=reference).mean
 
 
 def training(config: AblationConfig, seed: int, run: Run) -> list[Row]:
@@ -203,77 +207,20 @@ def training(config: AblationConfig, seed: int, run: Run) -> list[Row]:
     trained = train(denoiser, loss, sampler, at_scale(config), generator, log=run.log, checkpoint=checkpoint)
     save_checkpoint(run.folder / "ema.safetensors", trained.ema.state_dict(), {"letter": config.letter})
 
-    counted = CountedDenoiser(trained.ema)
     noise = torch.Generator(run.device).manual_seed(seed)
-    samples = standard.decode(generate(counted, config.n_samples, shape, 18, noise)).cpu()
+    sampled, nfe = generate(trained.ema, config.n_samples, shape, 18, noise)
+    samples = standard.decode(sampled).cpu()
     run.save_arrays(
         sigma=sigmas.numpy(),
         loss_initial=initial.numpy(),
         loss_final=loss_levels(trained.ema).numpy(),
         samples=samples[:32].float().numpy(),
     )
-    reference = quality_floor(config, images, torch.Generator().manual_seed(seed))
-    return [{"fd": quality(config.dataset, samples), "n": config.n_samples, "floor": reference}]
+    lowest = distance_floor(config, images, config.n_samples, torch.Generator().manual_seed(seed))
+    return [{"fd": METRICS[config.dataset](samples), "n": config.n_samples, "floor": lowest, "nfe": nfe}]
 
 
-CHURNS: Mapping[str, Churn] = {"none": NO_CHURN, "moderate": CIFAR10_VP_CHURN, "excessive": Churn(S_churn=inf)}
-"""Moderate is the published setting for CIFAR-10 (VP); excessive all that Algorithm 2 allows, at every noise level."""
-
-
-@dataclass(frozen=True)
-class ChurnConfig:
-    denoiser: str
-    """'network', the one of configuration E, or 'exact'."""
-    dataset: str
-    n_samples: int
-    steps: int = 80
-    """More than 72, below which Algorithm 2 would cut the published S_churn of 30."""
-    n_points: int = 300
-    """Digits that the exact denoiser knows."""
-
-
-def churn(config: ChurnConfig, seed: int, run: Run) -> list[Row]:
-    """The Frechet distance of Algorithm 2 by the amount of churn, all at one number of steps."""
-    generator = torch.Generator(run.device).manual_seed(seed)
-    if config.denoiser == "network":
-        trained = TRAINED[config.dataset]
-        images = images_of(config.dataset, trained.resolution)
-        standard, shape = scaling_of(images, config.dataset), tuple(images.x0.shape[1:])
-        network = denoiser_of(trained, shape, seed)
-        network.load_state_dict(load_checkpoint(run.needs["network"] / "ema.safetensors")[0])
-        denoiser: Denoiser = network.to(run.device).eval()
-        distance = partial(quality, config.dataset)
-        lowest = quality_floor(
-            replace(trained, n_samples=config.n_samples), images, torch.Generator().manual_seed(seed)
-        )
-    else:
-        images = digits()
-        standard, shape = scaling_of(images, "digits"), tuple(images.x0.shape[1:])
-        cpu = torch.Generator().manual_seed(seed)
-        points = standard.encode(images.x0)[torch.randperm(len(images), generator=cpu)[: config.n_points]]
-
-        def draw(n: int, source: torch.Generator) -> Tensor:
-            centres = points[torch.randint(len(points), (n,), generator=source)]
-            return standard.decode(centres + COMPONENT_STD * torch.randn(n, *shape, generator=source))
-
-        reference = moments(digit_features(draw(10_000, cpu)))
-        denoiser, distance = around(points.to(run.device)), partial(fd_digits, reference=reference)
-        lowest = floor(fd_digits, draw, config.n_samples, cpu, repeats=4, reference=reference).mean
-    rows: list[Row] = []
-    for amount, setting in CHURNS.items():
-        counted = CountedDenoiser(denoiser)
-        chunk = config.n_samples if config.dataset == "digits" else 512
-        samples = generate(counted, config.n_samples, shape, config.steps, generator, setting, chunk)
-        fd = distance(standard.decode(samples).cpu())
-        rows.append({"amount": amount, "fd": fd, "n": config.n_samples, "floor": lowest})
-    return rows
-
-
-def _needs(config: ChurnConfig, seed: int) -> Mapping[str, Need]:
-    return {"network": Need("training", TRAINED[config.dataset], seed)} if config.denoiser == "network" else {}
-
-
-_QUICK = AblationConfig("E", "digits", 8, images=1500 * 128, batch=128, width=256, n_samples=1797)
+_QUICK = AblationConfig("E", "digits", 8, images=1000 * 128, batch=128, width=256, n_samples=1797)
 _SMALL = AblationConfig("E", "mnist", 14, images=2000 * 64, batch=64, width=8, levels=2, checkpoint_every=500)
 _GPU = (
     AblationConfig(
@@ -306,17 +253,8 @@ TRAINING_EXPERIMENTS = (
         {
             "quick": Grid(_letters(_QUICK, "CDE"), 4),
             "small": Grid(_letters(_SMALL, "ABCDEF"), 3),
-            "gpu": Grid([config for base in _GPU for config in _letters(base, "ABCDEF")], 1),
+            "gpu": Grid([config for base in _GPU for config in _letters(base, "ABCDEF")], 3),
         },
         resources={"gpu": Resources(cpus=4, gpus=1.0)},
-    ),
-    Experiment(
-        churn,
-        ChurnConfig,
-        {
-            "quick": Grid([ChurnConfig("network", "digits", 500), ChurnConfig("exact", "digits", 1000)], 4),
-            "small": Grid([ChurnConfig("network", "mnist", 500), ChurnConfig("exact", "digits", 1000)], 3),
-        },
-        needs=_needs,
     ),
 )

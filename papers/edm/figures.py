@@ -17,8 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 
 from common.harness.figure import Figure, Results
-from papers.edm.claims import BASELINE_NFE
 from papers.edm.configs import VP_CONFIGS
+from papers.edm.measures import BASELINE_NFE
 
 COLOURS = sns.color_palette("colorblind")
 NAMES = {"vp": "VP", "ve": "VE", "iddpm": "iDDPM", "edm": "EDM", "cosine": "iDDPM (cosine)"}
@@ -136,8 +136,8 @@ def loss_by_noise_level(results: Results) -> MatplotlibFigure:
     axes.plot(runs[0]["sigma"], runs[0]["loss_initial"], color="0.5", ls=(0, (1, 1)), label="at the start (E)")
     density = np.exp(-0.5 * ((np.log(runs[0]["sigma"]) + 1.2) / 1.2) ** 2)
     axes.fill_between(runs[0]["sigma"], 0, 0.25 * density, color="0.88", label="where E draws σ")
-    axes.set(xscale="log", xlabel="noise level σ (data std 0.5)", ylabel="loss × λ(σ) of E", ylim=(0, 1.4))
-    axes.legend(frameon=False, ncols=2)
+    axes.set(xscale="log", xlabel="noise level σ (data std 0.5)", ylabel="mean squared error × λ(σ) of E", ylim=(0, 2))
+    axes.legend(frameon=False, ncols=3, loc="upper left", fontsize="small")
     return _finish(figure)
 
 
@@ -147,9 +147,10 @@ def samples(results: Results) -> MatplotlibFigure:
     for axes, letter in zip(panels, letters, strict=True):
         grid = _tiles(results.arrays("training", letter=letter, seed=0)[0][1]["samples"][:32], columns=4)
         axes.imshow(grid, cmap="gray_r", vmin=-1, vmax=1)
-        axes.set(title=f"{letter}", xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
-    return _finish(figure)
+        axes.set_title(letter)
+        axes.axis("off")
+    plt.close(figure)
+    return figure
 
 
 def _tiles(images: np.ndarray, columns: int) -> np.ndarray:
@@ -254,7 +255,7 @@ FIGURES = (
         "Loss against noise level before and after training, for every configuration (the paper's Figure 5a).",
         "All are weighted as in E, where an untrained network has a loss of 1 everywhere. Training lowers the loss at "
         "the middle levels only: at low noise there is nothing to see, at high noise nothing to know. There, in grey, "
-        "E draws σ.",
+        "E draws σ. From A to C the network's error is multiplied by σ: at high noise their curves leave the figure.",
         ("training",),
         loss_by_noise_level,
     ),

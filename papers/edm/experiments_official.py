@@ -1,0 +1,54 @@
+"""FID of the published CIFAR-10 networks at 35 NFE (Table 2, F), given their files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from common.data.home import data_home
+from common.harness.experiment import Experiment, Grid, Resources, Row, Run
+from common.training.official_pickle import load_official_edm
+from papers.edm.experiments_training import generate
+from papers.edm.fid import fid_cifar10
+from papers.edm.precond import EDMPrecond, Preconditioned
+
+SOURCE = "https://nvlabs-fi-cdn.nvidia.com/edm/pretrained/"
+
+
+@dataclass(frozen=True)
+class OfficialConfig:
+    file: str
+    """Name of the official pickle, in the folder `edm` of the data home."""
+    n_samples: int = 50_000
+    chunk: int = 500
+
+
+def official_fid(config: OfficialConfig, seed: int, run: Run) -> list[Row]:
+    """FID of an official network, 18 steps of Heun's method; classes, where it has any, are drawn uniformly."""
+    path = data_home() / "edm" / config.file
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; the official file is {SOURCE}{config.file}")
+    net, _ = load_official_edm(path)
+    denoiser = Preconditioned(net, EDMPrecond()).to(run.device).eval().requires_grad_(False)
+    generator = torch.Generator(run.device).manual_seed(seed)
+    shape = (net.in_channels, net.resolution, net.resolution)
+    samples = []
+    for start in range(0, config.n_samples, config.chunk):
+        n = min(config.chunk, config.n_samples - start)
+        labels = torch.randint(max(net.label_dim, 1), (n,), generator=generator, device=run.device)
+        given = partial(denoiser, class_labels=labels) if net.label_dim else denoiser
+        sampled, nfe = generate(given, n, shape, 18, generator, chunk=n)
+        samples.append(sampled.float().cpu())
+    return [{"fid": fid_cifar10(torch.cat(samples)), "n": config.n_samples, "nfe": nfe}]
+
+
+OFFICIAL_EXPERIMENTS = (
+    Experiment(
+        official_fid,
+        OfficialConfig,
+        {"gpu": Grid([OfficialConfig(f"edm-cifar10-32x32-{kind}-vp.pkl") for kind in ("cond", "uncond")], 3)},
+        resources={"gpu": Resources(cpus=4, gpus=1.0)},
+    ),
+)
