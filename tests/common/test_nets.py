@@ -104,7 +104,7 @@ def test_batched_mlp_is_its_members_side_by_side() -> None:
     members = [MLP(2, hidden=16, generator=seeded(s)).double() for s in range(3)]
     for s, member in enumerate(members):
         torch.nn.init.normal_(member.out.weight, generator=seeded(s))
-        torch.nn.init.normal_(member.hidden[0].bias, generator=seeded(s))
+        torch.nn.init.normal_(member.get_parameter("hidden.0.bias"), generator=seeded(s))
     batched = BatchedMLP(members).double()
     x = torch.randn(3, 5, 2, generator=seeded(9), dtype=torch.float64)
     c = torch.rand(3, 5, generator=seeded(8), dtype=torch.float64)
@@ -157,7 +157,7 @@ def test_resampling_convolution_equals_its_definition(taps: tuple[int, ...], ker
     x = channels_last(2, 3, 6, 6)
     n_out = 12 if up else 3
     line = torch.tensor(taps, dtype=torch.float64) / sum(taps)
-    # One axis as a matrix: sample j of the output weighs input i. Downwards the filter is centred on pairs of pixels, and
+    # One axis as a matrix: sample j of the output weighs input i. Downwards the filter is centred on pairs of pixels;
     # upwards it is the transpose, doubled because half of the samples that it meets are the zeros put in between.
     matrix = torch.zeros(n_out, 6, dtype=torch.float64)
     pad = (len(taps) - 1) // 2
@@ -187,7 +187,7 @@ def test_residual_down_commutes_with_the_filter_away_from_the_border() -> None:
     down = ResidualDown(2, 3, 3, down=True, resample_filter=(1, 3, 3, 1), generator=seeded(0)).double()
     torch.nn.init.normal_(down.bias, generator=seeded(1))
     x = channels_last(2, 2, 12, 12)
-    # A filter and a convolution commute without borders and without stride: convolve, filter by pooling's matrix, stride.
+    # Away from borders both orders of a filter and a convolution are one: convolve, and filter with a stride of two.
     full = F.conv2d(x, down.weight, padding=1)
     inside = Conv(3, 3, 1, down=True, resample_filter=(1, 3, 3, 1)).double().resample(full)
     expected = inside + down.bias[None, :, None, None]

@@ -157,7 +157,7 @@ def test_weights_and_outputs_lie_channels_last_and_input_layout_does_not_matter(
     fill(net)
     x = torch.randn(2, 2, 12, 12, generator=seeded(0))
     y = net(x, torch.tensor(0.3))
-    assert net.enc["12x12_conv"].weight.is_contiguous(memory_format=torch.channels_last)
+    assert net.get_parameter("enc.12x12_conv.weight").is_contiguous(memory_format=torch.channels_last)
     assert y.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(y, net(x.contiguous(memory_format=torch.channels_last), torch.tensor(0.3)))
 
