@@ -10,7 +10,17 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-TEXT_RANGES = ((0x20, 0x17F), (0x370, 0x3FF), (0x2000, 0x206F), (0x2070, 0x209F), (0x20AC, 0x20AC), (0x2190, 0x22FF))
+TEXT_RANGES = (
+    (0x20, 0x17F),
+    (0x300, 0x338),
+    (0x370, 0x3FF),
+    (0x1D40, 0x1D6A),
+    (0x1E00, 0x1FFF),
+    (0x2000, 0x206F),
+    (0x2070, 0x209F),
+    (0x20AC, 0x20AC),
+    (0x2190, 0x22FF),
+)
 MATH_RANGES = (
     (0x20, 0x7E),
     (0xA0, 0xFF),
@@ -39,9 +49,10 @@ FONTS = {
 
 
 def write_fonts(folder: Path) -> None:
-    """Write every font below `folder`, unless those of the installed packages are there already."""
-    stamp = folder / "versions.txt"
-    wanted = "\n".join(f"{name} {version(name)}" for name in ("fontpkg-source-sans-3", "ziamath", "fonttools"))
+    """Write every font below `folder`, unless the same of the same packages are there already."""
+    stamp = folder / ".versions"
+    packages = [f"{name} {version(name)}" for name in ("fontpkg-source-sans-3", "ziamath", "fonttools")]
+    wanted = "\n".join([*packages, repr(FONTS), repr(FEATURES)])
     if stamp.exists() and stamp.read_text() == wanted and all((folder / name).exists() for name in FONTS):
         return
     folder.mkdir(parents=True, exist_ok=True)

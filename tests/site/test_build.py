@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 FETCHED = {"src", "srcset", "poster", "data"}
 """Attributes whose address a browser fetches by itself; `href` is fetched in <link> only."""
+INVISIBLE = {*range(0x20), 0xA0, 0xAD, 0x200B, *range(0x2061, 0x2065), 0xFE00}
+"""Spaces, line ends, and what formulas have for screen readers or to choose a letter's variant."""
 HARMLESS_LINKS = {"canonical", "prev", "next"}
 
 
@@ -84,6 +87,27 @@ def test_every_internal_link_and_anchor_leads_somewhere(build: Build, pages: dic
             if anchor and inside and unquote(anchor) not in inside.anchors:
                 broken.append(f"{name}: {url} (no such anchor)")
     assert broken == []
+
+
+def test_the_fonts_have_every_character_that_pages_use(build: Build) -> None:
+    """A character without a glyph is drawn in some other font of the reader's machine, or as a box.
+
+    The reference is left out: it shows docstrings, whatever letters they use.
+    """
+    from fontTools.ttLib import TTFont
+
+    fonts = build.folder / "generated" / "fonts"
+    has = {name: set(TTFont(fonts / f"{name}.woff").getBestCmap()) for name in ("text", "text-italic", "math")}
+    has = {"math": has["math"], "text": has["text"] & has["text-italic"] | has["math"]}
+    lacking = set()
+    for name in (page for page in build.pages() if not page.startswith("reference/")):
+        page = re.sub(r"(?s)<(script|style|head|svg)\b.*?</\1>", "", (build.folder / name).read_text(encoding="utf-8"))
+        formulas = "".join(re.findall(r"(?s)<math.*?</math>", page))
+        prose = re.sub(r"(?s)<(math|pre|code)\b.*?</\1>", "", page)
+        for font, text in (("math", formulas), ("text", prose)):
+            used = set(map(ord, unescape(re.sub(r"<[^>]*>", "", text)))) - INVISIBLE
+            lacking |= {f"{font}: {chr(code)!r} U+{code:04X}, {name}" for code in used - has[font]}
+    assert "\n".join(sorted(lacking)) == ""
 
 
 def _external(url: str) -> bool:
