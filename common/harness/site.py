@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from argparse import Namespace
@@ -16,9 +17,12 @@ def site(options: Namespace) -> int:
     """Build into site/; with --serve, serve on this machine and rebuild on every change."""
     if importlib.util.find_spec("mkdocs") is None:
         raise UsageError("mkdocs is not installed; run `make setup`")
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # the theme's advertisement of its successor
+    # Not --quiet: it would keep back the warnings that --strict fails for.
+    arguments = ["serve"] if options.serve else ["build", "--strict"]
+    code = subprocess.run([sys.executable, "-m", "mkdocs", *arguments], cwd=ROOT, env=environment).returncode
     if options.serve:
-        return subprocess.run([sys.executable, "-m", "mkdocs", "serve"], cwd=ROOT).returncode
-    code = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"], cwd=ROOT).returncode
+        return code
     if code == 0:
         show.say(f"open {ROOT / 'site' / 'index.html'}")
     return int(code != 0)
