@@ -1,0 +1,189 @@
+"""EDM's claims on run tables made by hand: what is true holds, and what is planted wrong fails."""
+
+import math
+from collections.abc import Callable
+from itertools import product
+
+import pandas as pd
+import pytest
+
+from common.harness.claims import judge
+from common.harness.experiment import PRESETS
+from papers.edm.measures import BASELINE_NFE, evaluations_to_reach
+from papers.edm.paper import PAPER
+
+SEEDS = range(3)
+CLAIMS = {claim.id: claim for claim in PAPER.claims}
+Tables = dict[str, pd.DataFrame]
+
+
+def _wobble(seed: int) -> float:
+    """Seeds differ by a per cent, so that intervals have a width."""
+    return 1 + 0.01 * (seed - 1)
+
+
+def _convergence(order: dict[str, float]) -> Tables:
+    rows = [
+        {"field": field, "solver": solver, "n_steps": n, "error": 3 * n ** -order[solver] * _wobble(seed), "seed": seed}
+        for field, solver, n, seed in product(("mixture", "digits"), order, (64, 96, 128), SEEDS)
+    ]
+    return {"convergence": pd.DataFrame(rows)}
+
+
+def _cost(speed: float) -> Tables:
+    """Errors of Heun as NFE^-2; each baseline at its published NFE has the error of Heun at `speed` times fewer."""
+    rows = []
+    for seed in SEEDS:
+        rows += [{"sampler": "edm", "nfe": n, "error": n**-2.0, "seed": seed} for n in (8192, 500, 3, 30)]
+        for sampler, nfe in BASELINE_NFE.items():
+            rows.append({"sampler": sampler, "nfe": nfe, "error": (nfe / speed / _wobble(seed)) ** -2.0, "seed": seed})
+            rows.append({"sampler": sampler, "nfe": nfe // 2, "error": 5.0, "seed": seed})
+    return {"sampling_cost": pd.DataFrame(rows)}
+
+
+def _rho(error: Callable[[float], float]) -> Tables:
+    rows = [
+        {"rho": rho, "error": error(rho) * _wobble(seed), "fd_digits": error(rho) * _wobble(seed), "seed": seed}
+        for rho, seed in product((1.0, 3.0, 5.0, 7.0, 10.0, 15.0), SEEDS)
+    ]
+    return {"rho_sweep": pd.DataFrame(rows)}
+
+
+def _curvature(edm: float) -> Tables:
+    curvatures = {"vp": 1.0, "ve": 2.0, "cosine": 0.3, "edm": edm}
+    rows = [
+        # In the plane it is the other way round: the claim is judged on digits alone.
+        {"field": field, "schedule": name, "curvature": (value if field == "digits" else 1 / value), "seed": seed}
+        for field, (name, value), seed in product(("digits", "mixture"), curvatures.items(), SEEDS)
+    ]
+    return {"curvature": pd.DataFrame(rows)}
+
+
+def _identities(column: str = "", value: float = 1.0) -> Tables:
+    rows = []
+    for seed, precond, sigma in product(SEEDS, ("edm", "vp"), (0.01, 1.0, 80.0)):
+        ones = dict.fromkeys(("var_input", "var_target", "effective_weight"), 1.001 if precond == "edm" else 7.0)
+        rows.append({"precond": precond, "sigma": sigma, "seed": seed, **ones})
+        if column and precond == "edm" and sigma == 80.0:
+            rows[-1][column] = value
+    return {"preconditioning": pd.DataFrame(rows)}
+
+
+def _training(**fd: float) -> Tables:
+    rows = [
+        # Seeds differ much more than configurations do: only pairing them shows the order.
+        {"letter": letter, "dataset": "cifar10", "fd": value * 2**seed * _wobble(seed + ord(letter) % 2), "seed": seed}
+        for (letter, value), seed in product(fd.items(), SEEDS)
+    ]
+    return {"training": pd.DataFrame(rows)}
+
+
+def _churn(none: float, moderate: float, excessive: float, exact: float) -> Tables:
+    rows = []
+    for seed in SEEDS:
+        for amount, fd in (("none", none), ("moderate", moderate), ("excessive", excessive)):
+            rows.append({"denoiser": "network", "amount": amount, "fd": fd * _wobble(seed), "seed": seed})
+            fd_exact = exact if amount == "moderate" else 0.3
+            rows.append({"denoiser": "exact", "amount": amount, "fd": fd_exact, "seed": seed})
+    return {"churn": pd.DataFrame(rows)}
+
+
+def _fid(cond: float, uncond: float) -> Tables:
+    rows = [
+        {"file": f"edm-cifar10-32x32-{kind}-vp.pkl", "fid": fid + 0.001 * seed, "seed": seed}
+        for (kind, fid), seed in product((("cond", cond), ("uncond", uncond)), SEEDS)
+    ]
+    return {"official_fid": pd.DataFrame(rows)}
+
+
+PAPER_FID = {"A": 2.48, "B": 2.18, "C": 2.08, "D": 2.09, "E": 1.88, "F": 1.79}
+CASES = [
+    ("heun-order", _convergence({"euler": 1.0, "heun": 2.0}), "holds"),
+    ("heun-order", _convergence({"euler": 1.0, "heun": 1.0}), "fails"),
+    ("heun-order", _convergence({"euler": 2.0, "heun": 2.0}), "fails"),
+    ("heun-order", _convergence({"euler": 1.0, "heun": 3.0}), "fails"),
+    ("nfe", _cost(speed=5.0), "holds"),
+    ("nfe", _cost(speed=1.5), "fails"),
+    ("rho-uniform", _rho(lambda rho: 50.0 if rho == 1 else 1 + abs(rho - 7)), "holds"),
+    ("rho-uniform", _rho(lambda rho: 1 + abs(rho - 7)), "fails"),
+    ("rho-uniform", _rho(lambda rho: {1.0: 50.0, 3.0: 0.5}.get(rho, 1.0)), "fails"),
+    ("rho-best", _rho(lambda rho: 1 + abs(rho - 7)), "holds"),
+    ("rho-best", _rho(lambda rho: 1 / rho), "fails"),
+    ("rho-best", _rho(lambda rho: rho), "fails"),
+    ("linear", _curvature(edm=0.01), "holds"),
+    ("linear", _curvature(edm=0.2), "fails"),
+    ("preconditioning", _identities(), "holds"),
+    ("preconditioning", _identities("var_input", 1.02), "fails"),
+    ("preconditioning", _identities("var_target", 0.98), "fails"),
+    ("preconditioning", _identities("effective_weight", 4.0), "fails"),
+    ("training", _training(**PAPER_FID), "holds"),
+    ("training", _training(**{**PAPER_FID, "D": 1.7}), "fails"),
+    ("training-preconditioning", _training(**PAPER_FID), "holds"),
+    ("training-preconditioning", _training(**{**PAPER_FID, "C": 4.0}), "fails"),
+    ("training-preconditioning", _training(**{**PAPER_FID, "C": 1.0}), "fails"),
+    ("training-total", _training(**PAPER_FID), "holds"),
+    ("training-total", _training(**{**PAPER_FID, "F": 2.6}), "fails"),
+    ("training-cifar10", _training(**PAPER_FID), "holds"),
+    ("training-cifar10", _training(**{**PAPER_FID, "E": 2.6}), "fails"),
+    ("churn", _churn(3.0, 2.3, 4.0, 0.3), "holds"),
+    ("churn", _churn(2.0, 2.3, 4.0, 0.3), "fails"),
+    ("churn", _churn(3.0, 2.3, 2.0, 0.3), "fails"),
+    ("churn-exact", _churn(3.0, 2.3, 4.0, 0.29), "holds"),
+    ("churn-exact", _churn(3.0, 2.3, 4.0, 0.2), "fails"),
+    ("fid", _fid(1.79, 1.97), "holds"),
+    ("fid", _fid(1.79, 2.2), "fails"),
+]
+
+
+@pytest.mark.parametrize(("claim", "tables", "verdict"), CASES, ids=[f"{case[0]}-{case[2]}" for case in CASES])
+def test_what_is_true_holds_and_what_is_planted_fails(claim: str, tables: Tables, verdict: str) -> None:
+    assert judge(CLAIMS[claim], tables).verdict == verdict
+
+
+def test_every_claim_is_tried_both_ways() -> None:
+    assert {(case[0], case[2]) for case in CASES} == set(product(CLAIMS, ("holds", "fails")))
+
+
+def test_two_configurations_that_seeds_do_not_tell_apart_are_inconclusive() -> None:
+    fd = {0: (2.0, 1.9), 1: (2.0, 2.1), 2: (2.0, 2.0)}
+    rows = [{"letter": "DE"[i], "fd": value[i], "seed": seed} for seed, value in fd.items() for i in range(2)]
+    assert judge(CLAIMS["training"], {"training": pd.DataFrame(rows)}).verdict == "inconclusive"
+
+
+def test_nfe_ratio_is_read_off_the_log_log_line() -> None:
+    tables = _cost(speed=5.0)
+    for measurement in judge(CLAIMS["nfe"], tables).measurements:
+        # Heun's errors lie on a straight log-log line, so that the interpolation is exact.
+        assert measurement.values == pytest.approx({seed: 5.0 * _wobble(seed) for seed in SEEDS})
+
+
+def test_evaluations_are_interpolated_and_never_extrapolated() -> None:
+    nfe, error = [4, 1, 16], [1e-2, 1.0, 1e-6]
+    assert evaluations_to_reach(nfe, error, 1e-1) == pytest.approx(2.0)
+    assert evaluations_to_reach(nfe, error, 1e-4) == pytest.approx(8.0)
+    assert evaluations_to_reach(nfe, error, 1e-6) == pytest.approx(16.0)
+    for outside in (2.0, 1.0, 1e-7):
+        with pytest.raises(ValueError, match="not on a curve"):
+            evaluations_to_reach(nfe, error, outside)
+
+
+def test_published_values_are_those_of_the_paper() -> None:
+    published = {q.name: q.published for claim in PAPER.claims for q in claim.quantities}
+    assert [published[f"NFE ratio, {name}"] for name in ("VP", "VE", "iDDPM (DDIM)")] == [7.3, 303.0, 3.2]
+    # The ratios are of the NFE of the original samplers to those of Heun on the EDM steps: 35, 27 and 79.
+    for (_, nfe), ours, ratio in zip(BASELINE_NFE.items(), (35, 27, 79), (7.3, 303.0, 3.2), strict=True):
+        assert nfe / ours == pytest.approx(ratio, rel=0.015)
+    assert published["FID, conditional"] == 1.79
+    assert published["FID, unconditional"] == 1.97
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_claim_has_runs_in_the_presets_that_judge_it(preset: str) -> None:
+    experiments = PAPER.load_experiments()
+    for claim in PAPER.claims:
+        for quantity in claim.quantities:
+            assert claim.source and claim.statement.endswith(".") and quantity.criterion.reason
+            if preset in claim.presets:
+                grid = experiments[quantity.experiment].presets[preset]
+                assert grid.seeds >= 3, "an interval over fewer seeds says nothing"
+                assert math.prod((len(grid.configs), grid.seeds)) > 0
