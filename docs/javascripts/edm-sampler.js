@@ -122,13 +122,13 @@ const CONTROLS = `
   <form class="controls" aria-label="Settings of the sampler">
     <div><label for="s-solver">Solver</label>
       <select id="s-solver" name="solver"><option value="heun">Heun</option><option value="euler">Euler</option></select></div>
-    <div><label for="s-steps">Steps <output>18</output></label>
+    <div><label for="s-steps">Steps <span class="value">18</span></label>
       <input id="s-steps" name="steps" type="range" min="2" max="64" value="18"></div>
-    <div><label for="s-rho">ρ <output>7</output></label>
+    <div><label for="s-rho">ρ <span class="value">7</span></label>
       <input id="s-rho" name="rho" type="range" min="1" max="15" value="7"></div>
-    <div><label for="s-churn">S_churn, for σ in [0.05, 1] <output>0</output></label>
+    <div><label for="s-churn">S_churn, for σ in [0.05, 1] <span class="value">0</span></label>
       <input id="s-churn" name="churn" type="range" min="0" max="30" value="0"></div>
-    <div><label for="s-spoil">Denoiser's error at σ &gt; 1 <output>0</output></label>
+    <div><label for="s-spoil">Denoiser's error at σ &gt; 1 <span class="value">0</span></label>
       <input id="s-spoil" name="spoil" type="range" min="0" max="0.4" step="0.05" value="0"></div>
     <div><button type="button" name="again">New noise</button></div>
   </form>
@@ -186,7 +186,7 @@ function start(root) {
   const draw = () => {
     const value = (name) => Number(form.elements[name].value);
     for (const input of form.querySelectorAll("input[type=range]")) {
-      form.querySelector(`label[for=${input.id}] output`).textContent = input.value;
+      form.querySelector(`label[for=${input.id}] .value`).textContent = input.value;
     }
     const spoil = value("spoil");
     let nfe = 0;
