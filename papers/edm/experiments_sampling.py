@@ -82,7 +82,7 @@ def exact_denoiser(field: str, n_points: int, generator: torch.Generator) -> tup
 
 def noise_at(sigma: Tensor, n: int, shape: Sequence[int], generator: torch.Generator) -> Tensor:
     """n draws of N(0, sigma² I), (n, *shape), float64: where sampling starts."""
-    return sigma * torch.randn(n, *shape, generator=generator, dtype=torch.float64)
+    return sigma * torch.randn(n, *shape, generator=generator, dtype=torch.float64, device=generator.device)
 
 
 def median_error(x: Tensor, exact: Tensor) -> float:

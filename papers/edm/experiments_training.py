@@ -164,12 +164,14 @@ def generate(
     churn: Churn = NO_CHURN,
     chunk: int = 512,
 ) -> tuple[Tensor, int]:
-    """n samples (n, *shape) by Algorithm 2 on the default time steps, on the generator's device, and their NFE."""
+    """n samples (n, *shape) by Algorithm 2 on the default time steps, on the generator's device, and their NFE.
+
+    The generator gives the noise that sampling starts from before any other: equal seeds start alike, however churned.
+    """
     sigmas, counted = edm_sigmas(steps), CountedDenoiser(denoiser)
-    sizes = [min(chunk, n - start) for start in range(0, n, chunk)]
-    noise = (noise_at(sigmas[0], size, shape, generator) for size in sizes)
-    samples = torch.cat([edm_sampler(counted, x, sigmas, churn, generator) for x in noise])
-    return samples, counted.nfe // len(sizes)
+    parts = noise_at(sigmas[0], n, shape, generator).split(chunk)
+    samples = torch.cat([edm_sampler(counted, x, sigmas, churn, generator) for x in parts])
+    return samples, counted.nfe // len(parts)
 
 
 METRICS: Mapping[str, Callable[..., float]] = {"digits": fd_digits, "mnist": fd_mnist, "cifar10": fid_cifar10}

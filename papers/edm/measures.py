@@ -61,3 +61,14 @@ def worst_deviation(column: str) -> Measure:
         return (rows[column] - 1).abs().groupby(rows["seed"]).max()
 
     return measure
+
+
+def saved_by_churn(denoiser: str) -> Measure:
+    """How much lower moderate churn brings the Frechet distance, in units of its same-distribution floor."""
+
+    def measure(table: pd.DataFrame) -> pd.Series:
+        rows = pick(table, {"denoiser": denoiser})
+        fd = rows.pivot(index="seed", columns="amount", values="fd")
+        return (fd["none"] - fd["moderate"]) / rows.groupby("seed")["floor"].mean()
+
+    return measure
