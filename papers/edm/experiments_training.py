@@ -223,7 +223,7 @@ def training(config: AblationConfig, seed: int, run: Run) -> list[Row]:
 
 
 _QUICK = AblationConfig("E", "digits", 8, images=1000 * 128, batch=128, width=256, n_samples=1797)
-_SMALL = AblationConfig("E", "mnist", 14, images=2000 * 64, batch=64, width=8, levels=2, checkpoint_every=500)
+_SMALL = AblationConfig("E", "mnist", 14, images=1500 * 64, batch=64, width=8, levels=2, checkpoint_every=500)
 _GPU = (
     AblationConfig(
         "E", "mnist", 28, 20_000_000, batch=512, width=64, levels=3, blocks=2, n_samples=10_000, checkpoint_every=2000

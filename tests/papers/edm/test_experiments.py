@@ -259,7 +259,7 @@ def test_floor_is_the_distance_of_the_data_to_itself() -> None:
 
 
 def test_churn_reads_the_network_that_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(experiments_training.TRAINED, "digits", TINY)  # type: ignore[arg-type]
+    monkeypatch.setitem(experiments_training.TRAINED, "digits", TINY)
     monkeypatch.setattr(experiments_stochastic, "TRAINED", experiments_training.TRAINED)
     trained = FakeRun(tmp_path / "trained")
     training(TINY, 0, trained)
