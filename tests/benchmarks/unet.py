@@ -227,7 +227,8 @@ def as_markdown(result: dict[str, Any]) -> str:
 
 Forward, backward and fused Adam at 28×28×1, batch 64, 32 channels, multipliers 1-2-2, one block, attention at 7,
 float32, as a share of the float32 matmul rate (1024³) of the same process: medians over rounds.
-{machine["processor"]}, one of {machine["cores"]} cores, PyTorch {machine["torch"]}. Made by `python tests/benchmarks/unet.py`.
+{machine["processor"]}, one of {machine["cores"]} cores, PyTorch {machine["torch"]}.
+Made by `python tests/benchmarks/unet.py`.
 
 | network | share of matmul | range | by FLOPs run | CPU s per step | GFLOP | GFLOP run | matmul GFLOP/s |
 |---|---|---|---|---|---|---|---|

@@ -29,6 +29,17 @@ def test_tensors_and_values_come_back_as_they_were(tmp_path: Path) -> None:
     assert [found.name for found in path.parent.iterdir()] == ["state.safetensors"]
 
 
+def test_the_old_checkpoint_is_replaced_and_never_written_into(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    save_checkpoint(path, {"x": torch.zeros(3)}, {"step": 1})
+    old = path.read_bytes()
+    with path.open("rb") as reader:
+        save_checkpoint(path, {"x": torch.ones(3)}, {"step": 2})
+        # Whoever had it open still reads the whole old file: the new one came by a rename.
+        assert reader.read() == old
+    assert load_checkpoint(path)[1] == {"step": 2}
+
+
 def test_a_failed_write_leaves_the_old_checkpoint_and_no_litter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

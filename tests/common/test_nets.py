@@ -212,6 +212,14 @@ def test_attention_equals_softmax_by_hand() -> None:
     assert torch.allclose(block.attend(x), expected, rtol=1e-9, atol=1e-11)
 
 
+def test_attention_starts_with_a_fifth_of_the_variance() -> None:
+    """The official gain of q, k and v is √0.2, so that attention starts nearly uniform; other layers have gain 1."""
+    block = UNetBlock(64, 64, 16, attention=True, generator=seeded(0))
+    # 12 288 draws put the sample's variance within 4 · 0.9/√12 288 = 3.3 %.
+    assert block.qkv.weight.var().item() == pytest.approx(0.2 * 2 / (64 + 192), rel=0.033)
+    assert block.conv0.weight.var().item() == pytest.approx(2 / (9 * 128), rel=0.033)
+
+
 def test_a_fresh_block_is_its_skip_connection_over_root_two() -> None:
     x = channels_last(2, 8, 6, 6, dtype=torch.float32)
     emb = torch.randn(2, 16, generator=seeded(1))

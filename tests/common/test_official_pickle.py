@@ -155,12 +155,15 @@ def attacks(witness: Path) -> dict[str, Any]:
 NAMES = tuple(attacks(Path("x")))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_malicious_files_are_refused_and_not_run(name: str, protocol: int, tmp_path: Path) -> None:
     path, witness = tmp_path / "evil.pkl", tmp_path / "witness"
     path.write_bytes(pickle.dumps({"ema": attacks(witness)[name]}, protocol=protocol))
-    with pytest.raises(ValueError, match=r"evil\.pkl"):
+    # A storage is a pickle inside the pickle, and it is PyTorch that refuses what is in it.
+    refusal = ValueError if name == "inside the storage" else UnsafePickle
+    with pytest.raises(refusal, match=r"evil\.pkl"):
         load_official_edm(path)
     assert not witness.exists()
 
