@@ -1,8 +1,10 @@
-"""The training loss E_{σ, x0, ε}[λ(σ) ‖D(x0 + σ ε; σ) − x0‖²] (Equation 2): how σ is drawn, and how it is weighted.
+"""The training loss E_{σ, x0, ε}[λ(σ) ‖D(x0 + σ ε; σ) − x0‖²]: Equation 2, weighted over noise levels (Section 5).
 
 Table 1's "Training" rows: a `NoiseDistribution` draws σ, a weight is a function λ(σ). Losses are per sample, (B,), and
-averaged over the elements of a sample, where the official code sums: with Adam the two train alike, and averaged, a
-network that returns 0 starts from a loss of 1 at every σ under the paper's own choices (Figure 5a's dashed line).
+averaged over the elements of a sample, where the official code sums. Adam takes the same steps for both, but for its
+small constant; only a gradient clipped to a norm (configuration A) tells them apart, and there Score SDE's VP averages
+too. Averaged, a network that returns 0 starts from a loss of 1 at every σ under the paper's own choices (the initial
+loss of Figure 5a).
 """
 
 from __future__ import annotations
@@ -103,7 +105,7 @@ def edm_loss(
     weight: Weight = EDMWeight(),
     **cond: Any,
 ) -> Tensor:
-    """Equation 2 with one σ ~ p_train and one ε ~ N(0, I) per sample: λ(σ) mean_D (D(x0 + σ ε; σ, **cond) − x0)².
+    """Equation 2, weighted: λ(σ) mean_D (D(x0 + σ ε; σ, **cond) − x0)², one σ ~ p_train and ε ~ N(0, I) per sample.
 
     Args:
         x0: (B, *D) clean data, on the generator's device.
