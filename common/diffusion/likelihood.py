@@ -61,7 +61,7 @@ def hutchinson_trace(probe: Tensor) -> Trace:
 
 
 def rademacher(x: Tensor, generator: torch.Generator) -> Tensor:
-    """A probe of independent signs, shaped like x: of least variance among those of independent standardised entries."""
+    """A probe of independent signs, shaped like x: of least variance among those of independent unit entries."""
     signs = torch.randint(2, x.shape, generator=generator, device=x.device)
     return (2 * signs - 1).to(x)
 
