@@ -23,6 +23,7 @@ from papers.edm.measures import BASELINE_NFE
 COLOURS = sns.color_palette("colorblind")
 NAMES = {"vp": "VP", "ve": "VE", "iddpm": "iDDPM", "edm": "EDM", "cosine": "iDDPM (cosine)"}
 COLOUR = {"vp": COLOURS[0], "ve": COLOURS[1], "iddpm": COLOURS[2], "cosine": COLOURS[2], "edm": COLOURS[3]}
+METRIC = {"digits": "fd_digits", "mnist": "fd_mnist", "cifar10": "FID"}
 MARKER = {"vp": "o", "ve": "s", "iddpm": "^", "edm": "D"}
 
 
@@ -122,18 +123,27 @@ def curvature(results: Results) -> MatplotlibFigure:
     return _finish(figure)
 
 
+def _ablation_runs(results: Results) -> tuple[pd.DataFrame, Sequence[str], str]:
+    """The rows of `training` on one data set (the paper's, where there are several), its letters, and its name."""
+    table = results.tables["training"]
+    dataset = "cifar10" if "cifar10" in set(table["dataset"]) else str(table["dataset"].iloc[0])
+    table = _where(table, dataset=dataset)
+    return table, sorted(table["letter"].unique()), dataset
+
+
 def loss_by_noise_level(results: Results) -> MatplotlibFigure:
     figure, (axes,) = _axes(width=8, height=4.6)
-    table = results.tables["training"]
-    letters = sorted(table["letter"].unique())
+    _, letters, dataset = _ablation_runs(results)
     for letter, style in zip(letters, ("-", "--", "-.", ":", "-", "--"), strict=False):
-        runs = [arrays for _, arrays in results.arrays("training", letter=letter)]
+        runs = [arrays for _, arrays in results.arrays("training", letter=letter, dataset=dataset)]
         mean = np.mean([run["loss_final"] for run in runs], axis=0)
         spread = np.std([run["loss_final"] for run in runs], axis=0)
         colour = COLOURS["ABCDEF".index(letter)]
         axes.plot(runs[0]["sigma"], mean, ls=style, color=colour, label=f"{letter}, trained")
         axes.fill_between(runs[0]["sigma"], mean - spread, mean + spread, color=colour, alpha=0.2, lw=0)
-    axes.plot(runs[0]["sigma"], runs[0]["loss_initial"], color="0.5", ls=(0, (1, 1)), label="at the start (E)")
+    axes.plot(
+        runs[0]["sigma"], runs[0]["loss_initial"], color="0.5", ls=(0, (1, 1)), label=f"{letters[-1]}, at the start"
+    )
     density = np.exp(-0.5 * ((np.log(runs[0]["sigma"]) + 1.2) / 1.2) ** 2)
     axes.fill_between(runs[0]["sigma"], 0, 0.25 * density, color="0.88", label="where E draws σ")
     axes.set(xscale="log", xlabel="noise level σ (data std 0.5)", ylabel="mean squared error × λ(σ) of E", ylim=(0, 2))
@@ -142,10 +152,12 @@ def loss_by_noise_level(results: Results) -> MatplotlibFigure:
 
 
 def samples(results: Results) -> MatplotlibFigure:
-    letters = sorted(results.tables["training"]["letter"].unique())
+    _, letters, dataset = _ablation_runs(results)
     figure, panels = _axes(len(letters), width=2.4 * len(letters) + 0.5, height=5.2)
     for axes, letter in zip(panels, letters, strict=True):
-        grid = _tiles(results.arrays("training", letter=letter, seed=0)[0][1]["samples"][:32], columns=4)
+        grid = _tiles(
+            results.arrays("training", letter=letter, dataset=dataset, seed=0)[0][1]["samples"][:32], columns=4
+        )
         axes.imshow(grid, cmap="gray_r", vmin=-1, vmax=1)
         axes.set_title(letter)
         axes.axis("off")
@@ -162,9 +174,7 @@ def _tiles(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def ablation(results: Results) -> MatplotlibFigure:
-    table = results.tables["training"]
-    letters: Sequence[str] = sorted(table["letter"].unique())
-    metric = "fd_" + str(table["dataset"].iloc[0])
+    table, letters, dataset = _ablation_runs(results)
     figure, (ours, published) = _axes(2, width=12.5, height=0.55 * len(letters) + 1.8)
     labels = [f"{letter}  {VP_CONFIGS[letter].change}" for letter in letters]
     sns.pointplot(
@@ -173,7 +183,7 @@ def ablation(results: Results) -> MatplotlibFigure:
     sns.stripplot(table, x="fd", y="letter", order=letters, color="0.5", size=5, jitter=0, ax=ours)
     ours.axvline(table["floor"].mean(), color="0.4", ls=":", lw=1.5)
     ours.annotate("floor", (table["floor"].mean(), -0.35), (5, 0), textcoords="offset points", color="0.3")
-    ours.set(xlabel=f"{metric}, n = {table['n'].iloc[0]}, 35 NFE", ylabel="", title="here", xlim=(0, None))
+    ours.set(xlabel=f"{METRIC[dataset]}, n = {table['n'].iloc[0]}, 35 NFE", ylabel="", title="here", xlim=(0, None))
     ours.set_yticks(range(len(letters)), labels)
     fid = [VP_CONFIGS[letter].fid_conditional for letter in letters]
     published.scatter(fid, range(len(letters)), color=COLOURS[0], marker="D")
@@ -198,7 +208,7 @@ def churn(results: Results) -> MatplotlibFigure:
             rows, x="amount", y="fd", linestyle="none", color=COLOURS[3], errorbar=_student, capsize=0.15, ax=axes
         )  # fmt: skip
         axes.axhline(rows["floor"].mean(), color="0.4", ls=":", lw=1.5, label="same-distribution floor")
-        metric = "fd_" + str(rows["dataset"].iloc[0])
+        metric = METRIC[rows["dataset"].iloc[0]]
         axes.set(title=title, xlabel="churn", ylabel=f"{metric}, n = {rows['n'].iloc[0]}", ylim=(0, None))
         axes.legend(frameon=False)
     return _finish(figure)
