@@ -87,8 +87,8 @@ STOCHASTIC_EXPERIMENTS = (
         churn,
         ChurnConfig,
         {
-            "quick": Grid([ChurnConfig("network", "digits", 500), ChurnConfig("exact", "digits", 2000)], 4),
-            "small": Grid([ChurnConfig("network", "mnist", 500), ChurnConfig("exact", "digits", 2000)], 3),
+            "quick": Grid([ChurnConfig("network", "digits", 500), ChurnConfig("exact", "digits", 1000)], 4),
+            "small": Grid([ChurnConfig("network", "mnist", 500), ChurnConfig("exact", "digits", 1000)], 3),
         },
         version=2,
         needs=_needs,
