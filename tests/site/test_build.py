@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -28,12 +29,14 @@ class _Addresses(HTMLParser):
         super().__init__()
         self.fetched: list[str] = []
         self.linked: list[str] = []
+        self.ids: list[str] = []
         self.anchors: set[str] = set()
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
         self.anchors.update(values[name] for name in ("id", "name") if name in values)
+        self.ids += [values["id"]] if "id" in values else []
         self.fetched += [value for name, value in values.items() if name in FETCHED]
         if "href" in values and (tag != "link" or values.get("rel") in HARMLESS_LINKS):
             self.linked.append(values["href"])
@@ -70,6 +73,12 @@ def test_scripts_name_no_address_that_they_could_fetch(build: Build, pages: dict
         text = (build.folder / name).read_text(encoding="utf-8")
         assert 'class="mermaid"' not in text, name
         assert 'data-md-component="source"' not in text, name
+
+
+def test_an_id_names_one_place(pages: dict[str, _Addresses]) -> None:
+    """A link to an id that two places have leads to the first of them, which may be a figure instead of a section."""
+    twice = {name: [key for key, n in Counter(page.ids).items() if n > 1] for name, page in pages.items()}
+    assert {name: ids for name, ids in twice.items() if ids} == {}
 
 
 def test_every_internal_link_and_anchor_leads_somewhere(build: Build, pages: dict[str, _Addresses]) -> None:
