@@ -93,7 +93,7 @@ EXACT = (
     "and around each scikit-learn digit with standard deviation 0.05. Errors are medians over trajectories."
 )
 TRAINED = (
-    "`quick` trains a perceptron on 8×8 scikit-learn digits, `small` a U-Net on MNIST at 14×14; both without classes. "
+    "`quick` trains a perceptron on 8×8 scikit-learn digits, `small` a U-Net on MNIST at 16×16; both without classes. "
     "Batch, warm-up and averaging are scaled to the length of the training; no image is mirrored in the data set, "
     "since a mirrored digit is none. Quality is fd_digits or fd_mnist at 35 NFE."
 )

@@ -19,13 +19,16 @@ from common.metrics.frechet import fd_digits, moments
 from common.training.checkpoint import load_checkpoint
 from papers.edm.experiments_sampling import COMPONENT_STD, around
 from papers.edm.experiments_training import (
+    FLOOR,
     METRICS,
+    SAMPLING,
     TRAINED,
     denoiser_of,
     distance_floor,
     generate,
     images_of,
     scaling_of,
+    stream,
 )
 from papers.edm.sampler import CIFAR10_VP_CHURN, NO_CHURN, Churn
 
@@ -55,11 +58,11 @@ def churn(config: ChurnConfig, seed: int, run: Run) -> list[Row]:
         network.load_state_dict(load_checkpoint(run.needs["network"] / "ema.safetensors")[0])
         denoiser: Denoiser = network.to(run.device).eval()
         distance: Callable[..., float] = METRICS[config.dataset]
-        lowest = distance_floor(trained, images, config.n_samples, torch.Generator().manual_seed(seed))
+        lowest = distance_floor(trained, images, config.n_samples, stream(seed, FLOOR))
     else:
         images = digits()
         standard, shape = scaling_of(images, "digits"), tuple(images.x0.shape[1:])
-        cpu = torch.Generator().manual_seed(seed)
+        cpu = stream(seed, FLOOR)
         points = standard.encode(images.x0)[torch.randperm(len(images), generator=cpu)[: config.n_points]]
 
         def draw(n: int, source: torch.Generator) -> Tensor:
@@ -71,7 +74,7 @@ def churn(config: ChurnConfig, seed: int, run: Run) -> list[Row]:
         lowest = floor(fd_digits, draw, config.n_samples, cpu, repeats=4, reference=reference).mean
     rows: list[Row] = []
     for amount, setting in CHURNS.items():
-        generator = torch.Generator(run.device).manual_seed(seed)
+        generator = stream(seed, SAMPLING, run.device)
         samples, nfe = generate(denoiser, config.n_samples, shape, config.steps, generator, setting)
         fd = distance(standard.decode(samples).cpu())
         rows.append({"amount": amount, "fd": fd, "n": config.n_samples, "floor": lowest, "nfe": nfe})

@@ -1,8 +1,8 @@
 """The ablation of training configurations A to F (Section 5).
 
 The configurations are those of `configs.py` at another scale. Warm-ups are taken relative to the length of the training
-(200 million images in the paper). The average of the weights has a half-life of 5 % of the images seen: at these
-lengths that ramp-up is what decides, and A, which had none, gets it too. The networks have no class labels.
+(200 million images in the paper). Below that length the average of the weights has a half-life of 5 % of the images
+seen, that is, its ramp-up decides; A, which had none, then gets it too. The networks have no class labels.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -55,7 +56,7 @@ class AblationConfig:
     width: int
     """Channels of the U-Net at multiplier 1, or hidden units of the perceptron."""
     levels: int = 0
-    """Resolutions of the U-Net; 0 for a perceptron."""
+    """Resolutions of the U-Net from C on, one less than in A and B, as in the paper; 0 for a perceptron."""
     blocks: int = 1
     n_samples: int = 1000
     checkpoint_every: int = 0
@@ -84,6 +85,16 @@ class Perceptron(nn.Module):
         return (self.mlp(flat, c_noise) + self.gain(self.embed(c_noise)) * flat).reshape(x.shape)
 
 
+INITIAL, TRAINING, SAMPLING, FLOOR = range(4)
+"""What the independent random streams of a run are for."""
+
+
+def stream(seed: int, purpose: int, device: str = "cpu") -> torch.Generator:
+    """The random stream of a run for one purpose. Streams of one seed are independent; configurations share them."""
+    state = int(np.random.SeedSequence([seed, purpose]).generate_state(1, np.uint64)[0] >> 1)
+    return torch.Generator(device).manual_seed(state)
+
+
 def images_of(dataset: str, resolution: int) -> Images:
     """The training images of a data set, in [-1, 1]."""
     if dataset == "digits":
@@ -101,19 +112,23 @@ def scaling_of(images: Images, dataset: str) -> Standard:
 
 
 def denoiser_of(config: AblationConfig, shape: tuple[int, ...], seed: int) -> Preconditioned:
-    """The untrained denoiser of a configuration, for images of `shape` (C, H, W)."""
-    spec, generator = VP_CONFIGS[config.letter], torch.Generator().manual_seed(seed)
+    """The untrained denoiser of a configuration, for images of `shape` (C, H, W).
+
+    Of the paper's resolutions the coarsest are left out, as many in every configuration, until C has `levels`.
+    """
+    spec, generator = VP_CONFIGS[config.letter], stream(seed, INITIAL)
     net: nn.Module
     if config.levels == 0:
         net = Perceptron(shape, config.width, generator)
     else:
+        left_out = len(VP_CONFIGS["C"].channel_mult) - config.levels
         net = ddpmpp(
             config.resolution,
             shape[0],
             model_channels=config.width,
-            channel_mult=spec.channel_mult[: config.levels],
+            channel_mult=spec.channel_mult[: len(spec.channel_mult) - left_out],
             num_blocks=config.blocks,
-            attn_resolutions=(16,),
+            attn_resolutions=(config.resolution // 2,),
             dropout=spec.dropout,
             augment_dim=LABELS if spec.augment_p else 0,
             generator=generator,
@@ -149,7 +164,7 @@ def at_scale(config: AblationConfig) -> TrainConfig:
         lr=spec.lr,
         lr_rampup=int(config.images * spec.lr_rampup_mimg / PAPER_MIMG),
         ema_halflife=spec.ema_halflife_mimg * 1e6,
-        ema_rampup=EMA_RAMPUP,
+        ema_rampup=spec.ema_rampup_ratio if config.images >= PAPER_MIMG * 1e6 else EMA_RAMPUP,
         clip=spec.grad_clip,
         checkpoint_every=config.checkpoint_every,
     )
@@ -193,7 +208,6 @@ def training(config: AblationConfig, seed: int, run: Run) -> list[Row]:
     spec, images = VP_CONFIGS[config.letter], images_of(config.dataset, config.resolution)
     standard, shape = scaling_of(images, config.dataset), tuple(images.x0.shape[1:])
     x0 = standard.encode(images.x0).to(run.device)
-    generator = torch.Generator(run.device).manual_seed(seed)
     denoiser = denoiser_of(config, shape, seed).to(run.device)
 
     sigmas = torch.logspace(-2.5, 1.9, 12, dtype=torch.float64)
@@ -206,11 +220,11 @@ def training(config: AblationConfig, seed: int, run: Run) -> list[Row]:
     loss = partial(edm_loss, noise=spec.noise, weight=spec.weight)
     sampler = batches(x0, spec, mirrored=config.dataset == "cifar10")
     checkpoint = run.folder / "training.safetensors" if config.checkpoint_every else None
+    generator = stream(seed, TRAINING, run.device)
     trained = train(denoiser, loss, sampler, at_scale(config), generator, log=run.log, checkpoint=checkpoint)
     save_checkpoint(run.folder / "ema.safetensors", trained.ema.state_dict(), {"letter": config.letter})
 
-    noise = torch.Generator(run.device).manual_seed(seed)
-    sampled, nfe = generate(trained.ema, config.n_samples, shape, 18, noise)
+    sampled, nfe = generate(trained.ema, config.n_samples, shape, 18, stream(seed, SAMPLING, run.device))
     samples = standard.decode(sampled).cpu()
     run.save_arrays(
         sigma=sigmas.numpy(),
@@ -218,15 +232,15 @@ def training(config: AblationConfig, seed: int, run: Run) -> list[Row]:
         loss_final=loss_levels(trained.ema).numpy(),
         samples=samples[:32].float().numpy(),
     )
-    lowest = distance_floor(config, images, config.n_samples, torch.Generator().manual_seed(seed))
+    lowest = distance_floor(config, images, config.n_samples, stream(seed, FLOOR))
     return [{"fd": METRICS[config.dataset](samples), "n": config.n_samples, "floor": lowest, "nfe": nfe}]
 
 
 _QUICK = AblationConfig("E", "digits", 8, images=1000 * 128, batch=128, width=256, n_samples=1797)
-_SMALL = AblationConfig("E", "mnist", 14, images=1500 * 64, batch=64, width=8, levels=2, checkpoint_every=500)
+_SMALL = AblationConfig("E", "mnist", 16, images=1500 * 64, batch=64, width=8, levels=2, checkpoint_every=500)
 _GPU = (
     AblationConfig(
-        "E", "mnist", 28, 20_000_000, batch=512, width=64, levels=3, blocks=2, n_samples=10_000, checkpoint_every=2000
+        "E", "mnist", 32, 20_000_000, batch=512, width=64, levels=3, blocks=2, n_samples=10_000, checkpoint_every=2000
     ),
     AblationConfig(
         "E",
@@ -235,7 +249,7 @@ _GPU = (
         200_000_000,
         batch=512,
         width=128,
-        levels=4,
+        levels=3,
         blocks=4,
         n_samples=50_000,
         checkpoint_every=2000,
