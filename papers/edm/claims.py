@@ -1,10 +1,14 @@
 """What EDM claims, as numbers with criteria.
 
-The criteria were written before the runs. A measure takes the run table of one experiment and gives one value per
-seed, so that configurations are always compared on the same seed. This module imports nothing heavy: the card does.
+The criteria were written before the runs that are reported; pilots, on other seeds or earlier code, changed how some
+experiments measure, and a deviation says where one changed a criterion. A measure takes the run table of one experiment
+and gives one value per seed, so that configurations are always compared on the same seed. This module imports nothing
+heavy, because the card does not.
 """
 
 from __future__ import annotations
+
+from itertools import product
 
 from common.harness.claims import Claim, Criterion, Quantity
 from common.harness.measures import Measure, argmin_location, paired_ratio, value_at
@@ -48,15 +52,21 @@ def _curvatures() -> tuple[Quantity, ...]:
     straighter = Criterion(2.0, reason="a clear gap, not a tie: at least twice the curvature of EDM's trajectories")
     return tuple(
         Quantity(
-            f"curvature, {name} over EDM",
+            f"curvature up to sigma {sigma_max:g}, {name} over EDM",
             "curvature",
-            paired_ratio("curvature", first={"schedule": schedule}, second={"schedule": "edm"}, field="digits"),
+            paired_ratio(
+                "curvature",
+                first={"schedule": schedule},
+                second={"schedule": "edm"},
+                field="digits",
+                sigma_max=sigma_max,
+            ),
             straighter,
             unit="×",
             floor=0.2,
             scale="log",
         )
-        for schedule, name in (("vp", "VP"), ("ve", "VE"), ("cosine", "iDDPM (cosine)"))
+        for sigma_max, (schedule, name) in product((80.0, 5.0), (("vp", "VP"), ("ve", "VE")))
     )
 
 
@@ -82,8 +92,8 @@ def _letters(worse: str, better: str, **where: str) -> Measure:
     return paired_ratio("fd", first={"letter": worse}, second={"letter": better}, **where)
 
 
-def _amounts(first: str, second: str, denoiser: str) -> Measure:
-    return paired_ratio("fd", first={"amount": first}, second={"amount": second}, denoiser=denoiser)
+def _amounts(first: str, second: str, letter: str) -> Measure:
+    return paired_ratio("fd", first={"amount": first}, second={"amount": second}, letter=letter)
 
 
 _RHO_ERROR = paired_ratio("error", first={"rho": 1.0}, second={"rho": 7.0})
@@ -96,6 +106,10 @@ TRAINED = (
     "`quick` trains a perceptron on 8×8 scikit-learn digits, `small` a U-Net on MNIST at 16×16; both without classes. "
     "Batch, warm-up and averaging are scaled to the length of the training; no image is mirrored in the data set, "
     "since a mirrored digit is none. Quality is fd_digits or fd_mnist at 35 NFE."
+)
+AMOUNTS = (
+    " All amounts start from the same noise and take 159 evaluations. Moderate is the published setting for CIFAR-10 "
+    "(VP); excessive is all that Algorithm 2 allows, at every noise level and with S_noise = 1."
 )
 
 CLAIMS = (
@@ -160,14 +174,15 @@ CLAIMS = (
     ),
     Claim(
         "linear",
-        "With sigma(t) = t and s(t) = 1 the trajectories of the ODE are straighter than those of the VP, VE and iDDPM "
+        "With sigma(t) = t and s(t) = 1 the trajectories of the ODE are straighter than those of the VP and VE "
         "schedules.",
         "Section 3, Figure 3",
         _curvatures(),
         deviation=EXACT
-        + " Curvature is the variance of dx/dt along t over the squared mean of dx/dt (0 for a straight line "
-        "at constant speed), at the noise levels 0.02 to 80 for all. Table 1 writes iDDPM's sampler with sigma(t) = t, "
-        "where its curves are EDM's; here it runs in its own forward process, the cosine schedule.",
+        + " Curvature is the variance of dx/dt along t over the squared mean of dx/dt: 0 for a straight line at "
+        "constant speed, so that it counts changes of speed, which cost a solver as much as bends. All schedules are "
+        "compared over the same noise levels: from 0.02 to 80, where the long way at high noise, straight under EDM, "
+        "decides, and from 0.02 to 5, about the data.",
     ),
     Claim(
         "preconditioning",
@@ -181,7 +196,7 @@ CLAIMS = (
         "training",
         "EDM's loss weight and noise distribution (E) improve on its preconditioning alone (D).",
         "Section 5, Table 2",
-        (_better("D over E", "training", _letters("D", "E"), 2.09 / 1.88),),
+        (_better("D over E", "training", _letters("D", "E"), 2.29 / 2.05),),
         deviation=TRAINED,
     ),
     Claim(
@@ -194,7 +209,7 @@ CLAIMS = (
                 "training",
                 _letters("C", "D"),
                 Criterion(0.8, 1.25, "equivalence margin of 80 to 125 %, the usual one for a ratio"),
-                published=2.08 / 2.09,
+                published=2.31 / 2.29,
                 unit="×",
                 floor=0.2,
                 scale="log",
@@ -202,14 +217,14 @@ CLAIMS = (
         ),
         deviation=TRAINED
         + " The networks are small and trained briefly: under C their error at high noise is multiplied by sigma (see "
-        "the loss per noise level), and D is much better. A network that cancels the noise as precisely as the "
-        "paper's, trained on thousands of times as many images, would show the two alike.",
+        "the loss per noise level), and D is much better. The paper's networks, trained on a thousand times as many "
+        "images, show the two alike.",
     ),
     Claim(
         "training-total",
         "All the training improvements together (F) are better than the baseline (A).",
         "Section 5, Table 2",
-        (_better("A over F", "training", _letters("A", "F"), 2.48 / 1.79),),
+        (_better("A over F", "training", _letters("A", "F"), 3.01 / 1.97),),
         presets=("small",),
         deviation=TRAINED,
     ),
@@ -246,15 +261,22 @@ CLAIMS = (
     ),
     Claim(
         "churn",
-        "With a trained network moderate churn improves on deterministic sampling, and too much harms.",
-        "Section 4, Figure 4 and Table 5",
+        "With a network trained the original way (here C) moderate churn improves on deterministic sampling, and too "
+        "much harms.",
+        "Section 4, Figure 4",
         (
-            _better("none over moderate", "churn", _amounts("none", "moderate", "network"), 2.93 / 2.27),
-            _better("excessive over moderate", "churn", _amounts("excessive", "moderate", "network")),
+            _better("none over moderate", "churn", _amounts("none", "moderate", "C")),
+            _better("excessive over moderate", "churn", _amounts("excessive", "moderate", "C")),
         ),
-        deviation=TRAINED
-        + " Moderate is the published setting for CIFAR-10 (VP); excessive is all that Algorithm 2 allows, "
-        "at every noise level and with S_noise = 1. Configuration E.",
+        deviation=TRAINED + AMOUNTS + " The published 2.93 to 2.27 compares 35 with 383 evaluations.",
+    ),
+    Claim(
+        "churn-edm",
+        "With a network trained the paper's way (here E) deterministic sampling is the best on a small data set, and "
+        "churn only harms.",
+        "Section 5, Figure 5b",
+        (_better("moderate over none", "churn", _amounts("moderate", "none", "E")),),
+        deviation=TRAINED + AMOUNTS,
     ),
     Claim(
         "churn-exact",
@@ -268,7 +290,17 @@ CLAIMS = (
                 Criterion(upper=1.0, reason="less than two samples of one distribution differ by is no improvement"),
                 floor=0.5,
             ),
+            Quantity(
+                "spread about the digits with moderate churn",
+                "churn",
+                value_at("spread", denoiser="exact", amount="moderate"),
+                Criterion(0.95, 1.05, "1 if churn preserves the law; the published S_noise = 1.007 adds up to 0.03"),
+                floor=0.01,
+            ),
         ),
-        deviation=EXACT + " All distances lie at the floor of their n, where a ratio of two of them means nothing.",
+        deviation=EXACT
+        + " All Frechet distances lie at the floor of their n, where a ratio of two of them means nothing: a pilot "
+        "with the criterion on the ratio was replaced. Spread is the root mean square distance to the nearest digit in "
+        "units of the mixture's.",
     ),
 )

@@ -298,7 +298,7 @@ SAMPLING_EXPERIMENTS = (
         curvature,
         CurvatureConfig,
         {
-            preset: Grid([CurvatureConfig(field) for field in _FIELDS], seeds)
+            preset: Grid([CurvatureConfig(field, sigma_max=top) for field in _FIELDS for top in (80.0, 5.0)], seeds)
             for preset, seeds in (("quick", 3), ("small", 10))
         },
     ),

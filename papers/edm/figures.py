@@ -48,7 +48,7 @@ def _where(table: pd.DataFrame, **where: object) -> pd.DataFrame:
 
 
 def trajectories(results: Results) -> MatplotlibFigure:
-    _, arrays = results.arrays("curvature", field="mixture")[0]
+    _, arrays = results.arrays("curvature", field="mixture", sigma_max=80.0)[0]
     figure, (plane, *panels) = _axes(5, width=15, height=3.9)
     x = arrays["unscaled"][:, :40]
     plane.plot(x[:, :, 0], x[:, :, 1], color="0.6", lw=0.8)
@@ -107,7 +107,7 @@ def rho_sweep(results: Results) -> MatplotlibFigure:
 
 
 def curvature(results: Results) -> MatplotlibFigure:
-    table = results.tables["curvature"].assign(
+    table = _where(results.tables["curvature"], sigma_max=80.0).assign(
         schedule=lambda rows: rows["schedule"].map(NAMES),
         law=lambda rows: rows["field"].map({"mixture": "mixture (2-D)", "digits": "digits (64-D)"}),
     )
@@ -185,12 +185,12 @@ def ablation(results: Results) -> MatplotlibFigure:
     ours.annotate("floor", (table["floor"].mean(), -0.35), (5, 0), textcoords="offset points", color="0.3")
     ours.set(xlabel=f"{METRIC[dataset]}, n = {table['n'].iloc[0]}, 35 NFE", ylabel="", title="here", xlim=(0, None))
     ours.set_yticks(range(len(letters)), labels)
-    fid = [VP_CONFIGS[letter].fid_conditional for letter in letters]
+    fid = [VP_CONFIGS[letter].fid_unconditional for letter in letters]
     published.scatter(fid, range(len(letters)), color=COLOURS[0], marker="D")
     for row, value in enumerate(fid):
         published.annotate(f"{value:.2f}", (value, row), (8, -4), textcoords="offset points")
-    published.set(xlabel="FID, CIFAR-10 conditional, 35 NFE", title="published (VP)", yticks=range(len(letters)))
-    published.set(yticklabels=letters, ylim=ours.get_ylim(), xlim=(1.7, 2.65))
+    published.set(xlabel="FID, CIFAR-10 unconditional, 35 NFE", title="published (VP)", yticks=range(len(letters)))
+    published.set(yticklabels=letters, ylim=ours.get_ylim(), xlim=(1.85, 3.2))
     for axes in (ours, published):
         axes.grid(axis="y", color="0.9")
     return _finish(figure)
@@ -198,11 +198,14 @@ def ablation(results: Results) -> MatplotlibFigure:
 
 def churn(results: Results) -> MatplotlibFigure:
     table = results.tables["churn"]
-    figure, panels = _axes(2, width=11)
-    for axes, denoiser, title in zip(
-        panels, ("network", "exact"), ("trained network (E)", "exact denoiser"), strict=True
-    ):
-        rows = _where(table, denoiser=denoiser)
+    figure, panels = _axes(3, width=14)
+    sources = (
+        ("trained the original way (C)", {"letter": "C"}),
+        ("trained the paper's way (E)", {"letter": "E"}),
+        ("exact denoiser", {"denoiser": "exact"}),
+    )
+    for axes, (title, where) in zip(panels, sources, strict=True):
+        rows = _where(table, **where)
         sns.lineplot(rows, x="amount", y="fd", units="seed", estimator=None, color="0.75", lw=1.2, ax=axes)
         sns.pointplot(
             rows, x="amount", y="fd", linestyle="none", color=COLOURS[3], errorbar=_student, capsize=0.15, ax=axes
@@ -286,7 +289,7 @@ FIGURES = (
     ),
     Figure(
         "churn",
-        "Frechet distance without churn, with moderate and with excessive churn, for a trained network and for an "
+        "Frechet distance without churn, with moderate and with excessive churn, for two trained networks and for an "
         "exact denoiser.",
         "A grey line is one seed. Churn can only correct errors that were made: with the exact denoiser there are "
         "none.",

@@ -49,12 +49,18 @@ def _rho(error: Callable[[float], float]) -> Tables:
     return {"rho_sweep": pd.DataFrame(rows)}
 
 
-def _curvature(edm: float) -> Tables:
-    curvatures = {"vp": 1.0, "ve": 2.0, "cosine": 0.3, "edm": edm}
+def _curvature(edms: dict[float, float]) -> Tables:
     rows = [
         # In the plane it is the other way round: the claim is judged on digits alone.
-        {"field": field, "schedule": name, "curvature": (value if field == "digits" else 1 / value), "seed": seed}
-        for field, (name, value), seed in product(("digits", "mixture"), curvatures.items(), SEEDS)
+        {
+            "field": field,
+            "sigma_max": sigma_max,
+            "schedule": name,
+            "curvature": value if field == "digits" else 1 / value,
+            "seed": seed,
+        }
+        for field, (sigma_max, edm), seed in product(("digits", "mixture"), edms.items(), SEEDS)
+        for name, value in {"vp": 1.0, "ve": 2.0, "cosine": 0.3, "edm": edm}.items()
     ]
     return {"curvature": pd.DataFrame(rows)}
 
@@ -78,17 +84,30 @@ def _training(**fd: float) -> Tables:
     return {"training": pd.DataFrame(rows)}
 
 
-def _churn_row(denoiser: str, amount: str, fd: float, seed: int) -> dict[str, object]:
-    return {"denoiser": denoiser, "amount": amount, "fd": fd, "floor": 0.1, "seed": seed}
+def _churn(none: float, moderate: float, excessive: float, letter: str = "C") -> Tables:
+    """One network as told, and another of which the opposite is true."""
+    fd = {"none": none, "moderate": moderate, "excessive": excessive}
+    rows = [
+        {"denoiser": "network", "letter": name, "amount": amount, "fd": value * _wobble(seed), "seed": seed}
+        for (amount, value), seed in product(fd.items(), SEEDS)
+        for name, value in ((letter, value), ("CE".replace(letter, ""), 1 / value))
+    ]
+    return {"churn": pd.DataFrame(rows)}
 
 
-def _churn(none: float, moderate: float, excessive: float, exact: float) -> Tables:
-    rows = []
-    for seed in SEEDS:
-        for amount, fd in (("none", none), ("moderate", moderate), ("excessive", excessive)):
-            rows.append(_churn_row("network", amount, fd * _wobble(seed), seed))
-            fd_exact = exact if amount == "moderate" else 0.3
-            rows.append(_churn_row("exact", amount, fd_exact + 0.01 * seed, seed))
+def _churn_exact(fd: float, spread: float) -> Tables:
+    rows = [
+        {
+            "denoiser": "exact",
+            "letter": "",
+            "amount": amount,
+            "fd": (fd if amount == "moderate" else 0.3) + 0.01 * seed,
+            "spread": spread if amount == "moderate" else 2.0,
+            "floor": 0.1,
+            "seed": seed,
+        }
+        for amount, seed in product(("none", "moderate", "excessive"), SEEDS)
+    ]
     return {"churn": pd.DataFrame(rows)}
 
 
@@ -114,8 +133,9 @@ CASES = [
     ("rho-best", _rho(lambda rho: 1 + abs(rho - 7)), "holds"),
     ("rho-best", _rho(lambda rho: 1 / rho), "fails"),
     ("rho-best", _rho(lambda rho: rho), "fails"),
-    ("linear", _curvature(edm=0.01), "holds"),
-    ("linear", _curvature(edm=0.2), "fails"),
+    ("linear", _curvature({80.0: 0.01, 5.0: 0.1}), "holds"),
+    ("linear", _curvature({80.0: 0.01, 5.0: 0.8}), "fails"),
+    ("linear", _curvature({80.0: 0.8, 5.0: 0.1}), "fails"),
     ("preconditioning", _identities(), "holds"),
     ("preconditioning", _identities("var_input", 1.02), "fails"),
     ("preconditioning", _identities("var_target", 0.98), "fails"),
@@ -129,11 +149,15 @@ CASES = [
     ("training-total", _training(**{**PAPER_FID, "F": 2.6}), "fails"),
     ("training-cifar10", _training(**PAPER_FID), "holds"),
     ("training-cifar10", _training(**{**PAPER_FID, "E": 2.6}), "fails"),
-    ("churn", _churn(3.0, 2.3, 4.0, 0.3), "holds"),
-    ("churn", _churn(2.0, 2.3, 4.0, 0.3), "fails"),
-    ("churn", _churn(3.0, 2.3, 2.0, 0.3), "fails"),
-    ("churn-exact", _churn(3.0, 2.3, 4.0, 0.29), "holds"),
-    ("churn-exact", _churn(3.0, 2.3, 4.0, 0.15), "fails"),
+    ("churn", _churn(3.0, 2.3, 4.0), "holds"),
+    ("churn", _churn(2.0, 2.3, 4.0), "fails"),
+    ("churn", _churn(3.0, 2.3, 2.0), "fails"),
+    ("churn-edm", _churn(2.0, 2.3, 4.0, "E"), "holds"),
+    ("churn-edm", _churn(3.0, 2.3, 4.0, "E"), "fails"),
+    ("churn-exact", _churn_exact(fd=0.29, spread=1.02), "holds"),
+    ("churn-exact", _churn_exact(fd=0.15, spread=1.02), "fails"),
+    ("churn-exact", _churn_exact(fd=0.29, spread=1.12), "fails"),
+    ("churn-exact", _churn_exact(fd=0.29, spread=0.92), "fails"),
     ("fid", _fid(1.79, 1.97), "holds"),
     ("fid", _fid(1.79, 2.2), "fails"),
 ]

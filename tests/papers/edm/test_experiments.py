@@ -39,7 +39,7 @@ from papers.edm.experiments_sampling import (
     rho_sweep,
     sampling_cost,
 )
-from papers.edm.experiments_stochastic import ChurnConfig, churn
+from papers.edm.experiments_stochastic import ChurnConfig, churn, spread
 from papers.edm.experiments_training import (
     TRAINED,
     AblationConfig,
@@ -263,7 +263,7 @@ def test_churn_reads_the_network_that_it_needs(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(experiments_stochastic, "TRAINED", experiments_training.TRAINED)
     trained = FakeRun(tmp_path / "trained")
     training(TINY, 0, trained)
-    config = ChurnConfig("network", "digits", n_samples=70, steps=18)
+    config = ChurnConfig("network", "digits", n_samples=70, letter="E", steps=18)
     needs = experiments_stochastic.STOCHASTIC_EXPERIMENTS[0].needs(config, 0)
     assert needs["network"].experiment == "training"
     assert (needs["network"].config, needs["network"].seed) == (TINY, 0)
@@ -279,6 +279,17 @@ def test_exact_denoiser_samples_at_its_floor_churned_or_not(run: FakeRun) -> Non
     for row in churn(config, 0, run):
         assert row["nfe"] == 159
         assert 0.3 < float(row["fd"]) / float(row["floor"]) < 3
+        # Four standard errors of 400 × 64 values, and 0.03 that S_noise adds.
+        assert float(row["spread"]) == pytest.approx(1.015, abs=0.015 + 4 / sqrt(2 * 400 * 64))
+
+
+def test_spread_is_the_standard_deviation_about_the_nearest_point() -> None:
+    points = 10 * torch.randn(5, 1, 8, 8, generator=generator())
+    noise = torch.randn(2000, 1, 8, 8, generator=generator(1))
+    centres = points.repeat(400, 1, 1, 1)
+    for std in (0.05, 0.06):
+        found = spread(centres + std * noise, points)
+        assert found == pytest.approx(std / 0.05, rel=4 / sqrt(2 * noise.numel()))
 
 
 def _config_rows(experiment: Experiment) -> list[Any]:
@@ -297,7 +308,7 @@ def test_the_networks_that_churn_needs_are_trained_by_the_same_preset() -> None:
     for preset, grid in grids["churn"].items():
         for config in grid.configs:
             if config.denoiser == "network":
-                assert TRAINED[config.dataset] in grids["training"][preset].configs
+                assert replace(TRAINED[config.dataset], letter=config.letter) in grids["training"][preset].configs
                 assert grid.seeds <= grids["training"][preset].seeds
 
 
