@@ -86,7 +86,7 @@ def churn(config: ChurnConfig, seed: int, run: Run) -> list[Row]:
         generator = stream(seed, SAMPLING, run.device)
         samples, nfe = generate(denoiser, config.n_samples, shape, config.steps, generator, setting)
         fd = distance(standard.decode(samples).cpu())
-        row = {"amount": amount, "fd": fd, "n": config.n_samples, "floor": lowest, "nfe": nfe}
+        row: dict[str, float | str] = {"amount": amount, "fd": fd, "n": config.n_samples, "floor": lowest, "nfe": nfe}
         rows.append(row if config.denoiser == "network" else {**row, "spread": spread(samples, points)})
     return rows
 
