@@ -87,6 +87,8 @@ def error_against_nfe(results: Results) -> MatplotlibFigure:
     for axes in (left, right):
         axes.set(xscale="log", yscale="log", xlabel="network evaluations (NFE)")
         axes.legend(frameon=False)
+    left.set_xticks([64, 128, 256, 384], ["64", "128", "256", "384"])
+    left.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     return _finish(figure)
 
 
@@ -155,10 +157,8 @@ def samples(results: Results) -> MatplotlibFigure:
     _, letters, dataset = _ablation_runs(results)
     figure, panels = _axes(len(letters), width=2.4 * len(letters) + 0.5, height=5.2)
     for axes, letter in zip(panels, letters, strict=True):
-        grid = _tiles(
-            results.arrays("training", letter=letter, dataset=dataset, seed=0)[0][1]["samples"][:32], columns=4
-        )
-        axes.imshow(grid, cmap="gray_r", vmin=-1, vmax=1)
+        _, arrays = results.arrays("training", letter=letter, dataset=dataset, seed=0)[0]
+        axes.imshow(_tiles(arrays["samples"][:32], columns=4), cmap="gray_r", vmin=-1, vmax=1)
         axes.set_title(letter)
         axes.axis("off")
     plt.close(figure)
@@ -259,7 +259,7 @@ FIGURES = (
         "rho-sweep",
         "Error and fd_digits of 18 Heun steps against rho from 1 to 40.",
         "Uniform steps (ρ = 1) fail, and quality improves steeply up to ρ = 5. In the grey range, the paper's 5 to 10, "
-        "and beyond it hardly changes with an exact denoiser.",
+        "and beyond, it hardly changes with an exact denoiser.",
         ("rho_sweep",),
         rho_sweep,
     ),
