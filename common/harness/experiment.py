@@ -8,7 +8,7 @@ harness adds the config's fields and the seed to each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -58,6 +58,21 @@ class Need:
     experiment: str
     config: Any
     seed: int
+
+
+def at_least(lowest: float, config: Any, *fields: str) -> None:
+    """For a config's `__post_init__`: ValueError where a field, or an item of a tuple in one, is below `lowest`."""
+    for name in fields:
+        value = getattr(config, name)
+        for item in value if isinstance(value, tuple) else (value,):
+            if not item >= lowest:
+                raise ValueError(f"{name} is at least {lowest}, not {item}")
+
+
+def one_of(allowed: Collection[str], config: Any, field: str) -> None:
+    """For a config's `__post_init__`: ValueError where a field is none of `allowed`."""
+    if (value := getattr(config, field)) not in allowed:
+        raise ValueError(f"{field} is one of {', '.join(allowed)}, not {value!r}")
 
 
 def _nothing_needed(config: Any, seed: int) -> Mapping[str, Need]:

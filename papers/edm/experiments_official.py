@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 
 from common.data.home import data_home
-from common.harness.experiment import Experiment, Grid, Resources, Row, Run
+from common.harness.experiment import Experiment, Grid, Resources, Row, Run, at_least
 from common.training.official_pickle import load_official_edm
-from papers.edm.experiments_training import generate
+from papers.edm.experiments_training import generate, look_at
 from papers.edm.fid import fid_cifar10
 from papers.edm.precond import EDMPrecond, Preconditioned
 
@@ -24,13 +25,27 @@ class OfficialConfig:
     n_samples: int = 50_000
     chunk: int = 500
 
+    def __post_init__(self) -> None:
+        at_least(1, self, "n_samples", "chunk")
 
-def official_fid(config: OfficialConfig, seed: int, run: Run) -> list[Row]:
-    """FID of an official network, 18 steps of Heun's method; classes, where it has any, are drawn uniformly."""
+
+def official_file(config: OfficialConfig) -> Path:
+    """The network's file. Raises FileNotFoundError, which says where it is from, if it is not there."""
     path = data_home() / "edm" / config.file
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there; the official file is {SOURCE}{config.file}")
-    net, _ = load_official_edm(path)
+    return path
+
+
+def look(config: OfficialConfig) -> None:
+    """Check what the experiment takes, before anything runs."""
+    official_file(config)
+    look_at("cifar10", 32)
+
+
+def official_fid(config: OfficialConfig, seed: int, run: Run) -> list[Row]:
+    """FID of an official network, 18 steps of Heun's method; classes, where it has any, are drawn uniformly."""
+    net, _ = load_official_edm(official_file(config))
     denoiser = Preconditioned(net, EDMPrecond()).to(run.device).eval().requires_grad_(False)
     generator = torch.Generator(run.device).manual_seed(seed)
     shape = (net.in_channels, net.resolution, net.resolution)
@@ -50,5 +65,6 @@ OFFICIAL_EXPERIMENTS = (
         OfficialConfig,
         {"gpu": Grid([OfficialConfig(f"edm-cifar10-32x32-{kind}-vp.pkl") for kind in ("cond", "uncond")], 3)},
         resources={"gpu": Resources(cpus=4, gpus=1.0)},
+        prepare=look,
     ),
 )

@@ -1,4 +1,4 @@
-"""The experiments without training: samplers, schedules and preconditioning on exact denoisers (Sections 2, 3 and 5).
+"""The experiments without training: samplers and schedules on exact denoisers (Sections 2 and 3).
 
 Two laws of known denoiser stand in for images and a trained network:
 
@@ -24,10 +24,8 @@ from common.data.images import digits
 from common.data.toy import eight_gaussians_mixture
 from common.diffusion.oracle import EmpiricalDenoiser, GaussianMixture
 from common.diffusion.solvers import CountedDenoiser, Denoiser, euler, heun
-from common.harness.experiment import Experiment, Grid, Row, Run
+from common.harness.experiment import Experiment, Grid, Row, Run, at_least, one_of
 from common.metrics.frechet import fd_digits
-from papers.edm.loss import EDMWeight, Weight, inverse_variance_weight
-from papers.edm.precond import EDMPrecond, IDDPMPrecond, Precond, VEPrecond, VPPrecond
 from papers.edm.sampler import Step, ablation_sampler, euler_step, heun_step
 from papers.edm.schedule import EDM, VE, VP, Schedule, edm_sigmas, iddpm_sigmas, ve_sigmas, vp_sigmas
 
@@ -68,6 +66,9 @@ def around(points: Tensor, std: float = COMPONENT_STD) -> Denoiser:
     return denoiser
 
 
+FIELDS = ("mixture", "digits")
+
+
 def exact_denoiser(field: str, n_points: int, generator: torch.Generator) -> tuple[Denoiser, tuple[int, ...]]:
     """The denoiser of the law `field`, and the shape of one sample. `n_points` digits are drawn without replacement."""
     if field == "mixture":
@@ -97,6 +98,10 @@ class ConvergenceConfig:
     reference_steps: int = 1536
     n_samples: int = 64
     n_points: int = 300
+
+    def __post_init__(self) -> None:
+        one_of(FIELDS, self, "field")
+        at_least(1, self, "steps", "reference_steps", "n_samples", "n_points")
 
 
 def convergence(config: ConvergenceConfig, seed: int, run: Run) -> list[Row]:
@@ -133,6 +138,10 @@ class SamplingCostConfig:
     n_samples: int = 32
     n_points: int = 200
 
+    def __post_init__(self) -> None:
+        one_of(SAMPLERS, self, "sampler")
+        at_least(1, self, "steps", "reference_steps", "n_samples", "n_points")
+
 
 def sampling_cost(config: SamplingCostConfig, seed: int, run: Run) -> list[Row]:
     """The error of a sampler on digits against its NFE, relative to its own limit of ever finer steps.
@@ -162,6 +171,9 @@ class RhoSweepConfig:
     steps: int = 18
     reference_steps: int = 128
     n_points: int = 100
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "n_samples", "steps", "reference_steps", "n_points")
 
 
 def rho_sweep(config: RhoSweepConfig, seed: int, run: Run) -> list[Row]:
@@ -206,6 +218,12 @@ class CurvatureConfig:
     n_samples: int = 64
     n_points: int = 300
 
+    def __post_init__(self) -> None:
+        one_of(FIELDS, self, "field")
+        at_least(1, self, "steps", "n_samples", "n_points")
+        if not 0 < self.sigma_min < self.sigma_max:
+            raise ValueError(f"0 < sigma_min < sigma_max is needed, not {self.sigma_min} and {self.sigma_max}")
+
 
 def curvature_of(t: Tensor, x: Tensor) -> float:
     """E ∫ |x'(t) - v|² dt / E T |v|² with v = (x(T) - x(0)) / T: how far velocities stray from their means over time.
@@ -236,57 +254,19 @@ def curvature(config: CurvatureConfig, seed: int, run: Run) -> list[Row]:
     return rows
 
 
-@dataclass(frozen=True)
-class PreconditioningConfig:
-    sigmas: tuple[float, ...] = (0.002, 0.01, 0.05, 0.2, 0.5, 1.0, 3.0, 10.0, 80.0)
-    repeats: int = 4
-
-
-PRECONDS: dict[str, tuple[Precond, Weight]] = {
-    "vp": (VPPrecond(), inverse_variance_weight),
-    "ve": (VEPrecond(), inverse_variance_weight),
-    "iddpm": (IDDPMPrecond(), inverse_variance_weight),
-    "edm": (EDMPrecond(SIGMA_DATA), EDMWeight(SIGMA_DATA)),
-}
-
-
-def preconditioning(config: PreconditioningConfig, seed: int, run: Run) -> list[Row]:
-    """Variance of the network's input and training target, and effective weight λ c_out², by noise level, on digits."""
-    generator = torch.Generator().manual_seed(seed)
-    images = digits().x0.double()
-    x0 = Standard.of(images).encode(images).repeat(config.repeats, 1, 1, 1)
-    rows: list[Row] = []
-    for value in config.sigmas:
-        sigma = torch.tensor(value, dtype=torch.float64)
-        x = x0 + sigma * torch.randn(x0.shape, generator=generator, dtype=x0.dtype)
-        for name, (precond, weight) in PRECONDS.items():
-            rows.append(
-                {
-                    "precond": name,
-                    "sigma": value,
-                    "var_input": float((precond.c_in(sigma) * x).var()),
-                    "var_target": float(precond.network_target(x0, x, sigma).var()),
-                    "effective_weight": float(weight(sigma) * precond.c_out(sigma) ** 2),
-                    "n": x0.numel(),
-                }
-            )
-    return rows
-
-
 _COSTS = (
     SamplingCostConfig("vp", (16, 32, 64, 128, 256, 512)),
     SamplingCostConfig("ve", (64, 512, 8192)),
     SamplingCostConfig("iddpm", (16, 32, 64, 125, 250, 500)),
     SamplingCostConfig("edm", (4, 6, 9, 12, 18, 24, 32, 48, 64, 96, 128, 192, 256)),
 )
-_FIELDS = ("mixture", "digits")
 
 SAMPLING_EXPERIMENTS = (
     Experiment(
         convergence,
         ConvergenceConfig,
         {
-            preset: Grid([ConvergenceConfig(field) for field in _FIELDS], seeds)
+            preset: Grid([ConvergenceConfig(field) for field in FIELDS], seeds)
             for preset, seeds in (("quick", 3), ("small", 10))
         },
     ),
@@ -298,13 +278,8 @@ SAMPLING_EXPERIMENTS = (
         curvature,
         CurvatureConfig,
         {
-            preset: Grid([CurvatureConfig(field, sigma_max=top) for field in _FIELDS for top in (80.0, 5.0)], seeds)
+            preset: Grid([CurvatureConfig(field, sigma_max=top) for field in FIELDS for top in (80.0, 5.0)], seeds)
             for preset, seeds in (("quick", 3), ("small", 10))
         },
-    ),
-    Experiment(
-        preconditioning,
-        PreconditioningConfig,
-        {"quick": Grid([PreconditioningConfig()], 3), "small": Grid([PreconditioningConfig()], 10)},
     ),
 )

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from common.data.images import digits
 from common.diffusion.solvers import Denoiser
-from common.harness.experiment import Experiment, Grid, Need, Row, Run
+from common.harness.experiment import Experiment, Grid, Need, Row, Run, at_least, one_of
 from common.metrics.features import digit_features
 from common.metrics.floor import floor
 from common.metrics.frechet import fd_digits, moments
 from common.training.checkpoint import load_checkpoint
+from papers.edm.configs import VP_CONFIGS
 from papers.edm.experiments_sampling import COMPONENT_STD, around
 from papers.edm.experiments_training import (
     FLOOR,
@@ -27,6 +28,7 @@ from papers.edm.experiments_training import (
     distance_floor,
     generate,
     images_of,
+    look_at,
     scaling_of,
     stream,
 )
@@ -48,6 +50,13 @@ class ChurnConfig:
     """More than 72, below which Algorithm 2 would cut the published S_churn of 30."""
     n_points: int = 100
     """Digits that the exact denoiser knows."""
+
+    def __post_init__(self) -> None:
+        one_of(("network", "exact"), self, "denoiser")
+        one_of(TRAINED if self.denoiser == "network" else ("digits",), self, "dataset")
+        if self.denoiser == "network":
+            one_of(VP_CONFIGS, self, "letter")
+        at_least(1, self, "n_samples", "steps", "n_points")
 
 
 def spread(samples: Tensor, points: Tensor) -> float:
@@ -111,5 +120,6 @@ STOCHASTIC_EXPERIMENTS = (
             "small": Grid(_configs("mnist"), 3),
         },
         needs=_needs,
+        prepare=lambda config: look_at(config.dataset, TRAINED[config.dataset].resolution),
     ),
 )

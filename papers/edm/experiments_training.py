@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
+from importlib.util import find_spec
 from math import prod
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from common.data.images import Images, cifar10, digits, mnist
 from common.diffusion.solvers import CountedDenoiser, Denoiser
-from common.harness.experiment import Experiment, Grid, Resources, Row, Run
+from common.harness.experiment import Experiment, Grid, Resources, Row, Run, at_least, one_of
 from common.metrics.floor import floor, resampled
 from common.metrics.frechet import digits_reference, fd_digits, fd_mnist, mnist_reference
 from common.nets.embedding import PositionalEmbedding
@@ -62,6 +63,12 @@ class AblationConfig:
     checkpoint_every: int = 0
     """In steps; 0 for never."""
 
+    def __post_init__(self) -> None:
+        one_of(VP_CONFIGS, self, "letter")
+        one_of(METRICS, self, "dataset")
+        at_least(1, self, "resolution", "images", "batch", "width", "blocks", "n_samples")
+        at_least(0, self, "levels", "checkpoint_every")
+
 
 class Perceptron(nn.Module):
     """MLP(x, c_noise) + g(c_noise) x on flattened images, with a gain g per pixel: what is left of a U-Net's skip
@@ -95,8 +102,14 @@ def stream(seed: int, purpose: int, device: str = "cpu") -> torch.Generator:
     return torch.Generator(device).manual_seed(state)
 
 
+SIDES: Mapping[str, int] = {"digits": 8, "cifar10": 32}
+"""Of the data sets that have one resolution only."""
+
+
 def images_of(dataset: str, resolution: int) -> Images:
-    """The training images of a data set, in [-1, 1]."""
+    """The training images of a data set, in [-1, 1]. Raises ValueError for a resolution that it has not."""
+    if dataset in SIDES and resolution != SIDES[dataset]:
+        raise ValueError(f"{dataset} has the resolution {SIDES[dataset]}, not {resolution}")
     if dataset == "digits":
         return digits()
     if dataset == "mnist":
@@ -104,6 +117,14 @@ def images_of(dataset: str, resolution: int) -> Images:
     if dataset == "cifar10":
         return cifar10("train")
     raise ValueError(f"no data set {dataset!r}; there are 'digits', 'mnist' and 'cifar10'")
+
+
+@cache
+def look_at(dataset: str, resolution: int) -> None:
+    """Download or check what a data set takes, once, before anything runs."""
+    images_of(dataset, resolution)
+    if dataset == "cifar10" and find_spec("torch_fidelity") is None:
+        raise FileNotFoundError("torch-fidelity is not installed, which has the FID; `pip install -e .[gpu]`")
 
 
 def scaling_of(images: Images, dataset: str) -> Standard:
@@ -272,5 +293,6 @@ TRAINING_EXPERIMENTS = (
             "gpu": Grid([config for base in _GPU for config in _letters(base, "ABCDEF")], 3),
         },
         resources={"gpu": Resources(cpus=4, gpus=1.0)},
+        prepare=lambda config: look_at(config.dataset, config.resolution),
     ),
 )

@@ -22,11 +22,11 @@ from papers.edm import experiments_official, experiments_stochastic, experiments
 from papers.edm.configs import VP_CONFIGS
 from papers.edm.experiments import EXPERIMENTS
 from papers.edm.experiments_official import OfficialConfig, official_fid
+from papers.edm.experiments_precond import PreconditioningConfig, preconditioning
 from papers.edm.experiments_sampling import (
     SAMPLERS,
     ConvergenceConfig,
     CurvatureConfig,
-    PreconditioningConfig,
     RhoSweepConfig,
     SamplingCostConfig,
     Standard,
@@ -35,7 +35,6 @@ from papers.edm.experiments_sampling import (
     curvature,
     curvature_of,
     median_error,
-    preconditioning,
     rho_sweep,
     sampling_cost,
 )
