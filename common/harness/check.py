@@ -60,6 +60,15 @@ def read_baseline(folder: Path) -> Baseline:
     return Baseline({record["id"]: record["verdict"] for record in records}, values)
 
 
+def recorded_failures(folder: Path) -> set[str]:
+    """The claims that the report in `folder` itself says fail: findings, published as such. None without a report."""
+    try:
+        records = json.loads((folder / "claims.json").read_text())
+    except FileNotFoundError:
+        return set()
+    return {record["id"] for record in records if record["verdict"] == "fails"}
+
+
 def compare(judgements: Sequence[Judgement], baseline: Baseline) -> list[Change]:
     """Every verdict and every quantity, before and now, with what fails and why."""
     changes = []

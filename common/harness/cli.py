@@ -1,7 +1,7 @@
 """The `repro` command: reads the command line, and leaves the work to one function per command.
 
 Only the standard library and the cards are imported here, so that `--help` and `list` answer at once. Exit codes: 0, 1
-for a failed run or claim, 2 for bad input, 130 for Ctrl-C.
+for a failed run or a claim that fails and is not on record as failing, 2 for bad input, 130 for Ctrl-C.
 """
 
 from __future__ import annotations
@@ -58,9 +58,10 @@ def parser() -> Parser:
         sub[name].add_argument("--device", help="cpu | cuda | cuda:1 (default: cpu; cuda in the gpu preset)")
 
     sub["run"].usage = "repro run [paper | --all] [options] [--<experiment field> value ...]"
-    sub[
-        "run"
-    ].epilog = "A finished run is never made again. Fields of the experiments' configs are options too: --steps 18"
+    sub["run"].epilog = (
+        "A finished run is never made again. Fields of the experiments' configs are options too: --steps 18. "
+        "Exit code 1: a run failed, or a claim fails that the committed report does not already record as failing."
+    )
     sub["run"].add_argument("--all", action="store_true", help="every paper")
     sub["run"].add_argument("--seeds", help="0..4, or 0,2,7 (default: the preset's)")
     sub["run"].add_argument(

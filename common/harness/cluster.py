@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from typing import Any
@@ -48,12 +48,28 @@ def ray_pool(
     # Ray prints paragraphs about each dead worker to standard output, which is the command's. That a run was taken up
     # again its own line says, and why it failed its error.
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-        ray.init(address="local", **local, **quiet) if address is None else ray.init(address=address, **quiet)
+        if address is None:
+            ray.init(address="local", **local, **quiet)
+        else:
+            _join(address, quiet)
         try:
             _check_room(todo)
             yield RayPool(store, origin)
         finally:
             ray.shutdown()
+
+
+def _join(address: str, quiet: Mapping[str, Any]) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(
+            f"the Ray cluster at {address} does not let us in: {reason}; it wants the same Ray and Python and, where "
+            "it has a token, RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+        ) from error
 
 
 class RayPool:
@@ -107,7 +123,11 @@ def _choose_settings(local: bool) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # By default a run too large for the machine is tried for ever.
     os.environ.setdefault("RAY_task_oom_retries", str(CRASHES))
-    if local:
+    if not local:
+        # A cluster that refuses us is asked twenty times by default, each time with a warning.
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
+    else:
         # Ray listens on all of the machine's addresses. A token of this process alone keeps others out, and unlike the
         # one that Ray would make by itself it is not left in the home directory. A cluster's mode is its owner's to
         # set.

@@ -6,12 +6,13 @@ import os
 import re
 import shlex
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from common.harness import index, show
 from common.harness import report as reports
+from common.harness.check import recorded_failures
 from common.harness.claims import VERDICTS
 from common.harness.errors import UsageError, unknown
 from common.harness.experiment import PRESETS
@@ -64,9 +65,21 @@ def run(options: Namespace) -> int:
         show.warn(line)
     if whole:
         _leave_reports(findings, store, bool(outcome.finished))
+    for slug in planned:
+        reports.recover(REPORTS / slug / preset)
+    failing = [record for record in records if record["verdict"] == "fails"]
+    news = [record for record in failing if record["id"] not in recorded_failures(REPORTS / record["paper"] / preset)]
     if not options.json:
         _closing_words(outcome, store, whole, bool(options.overrides))
-    return 1 if outcome.failed or any(record["verdict"] == "fails" for record in records) else 0
+        _say_what_fails(failing, news)
+    return 1 if outcome.failed or news else 0
+
+
+def _say_what_fails(failing: Sequence[Mapping[str, Any]], news: Sequence[Mapping[str, Any]]) -> None:
+    for record in failing:
+        where = f"{shown(REPORTS / record['paper'] / record['preset'])}"
+        what = f"new: {where} does not have it so" if record in news else f"a recorded finding: {where} says so too"
+        show.say(f"fails   {record['paper']} {record['id']}, {what}")
 
 
 def _leave_reports(findings: Sequence[reports.Findings], store: Store, something_ran: bool) -> None:

@@ -86,7 +86,6 @@ def launch(
         from common.harness.cluster import reachable
 
         address = reachable(address)
-    store.prepare()
     todo, reused = _split(specs, store)
     origin = Origin(command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), git_state())
     outcome = Outcome(reused=reused)
@@ -96,6 +95,7 @@ def launch(
             return outcome
         try:
             with _pool(todo, store, origin, workers, address) as pool:
+                store.prepare()
                 _drive(todo, pool, display, outcome)
         except KeyboardInterrupt:
             display.note(

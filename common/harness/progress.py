@@ -25,7 +25,8 @@ class Progress:
         self.total, self.reused, self.slots = len(specs) + reused, reused, 1
         self.done = self.failed = 0
         self._waiting = {spec.address: spec for spec in specs}
-        self._running: dict[str, float] = {}
+        self._running: dict[str, RunSpec] = {}
+        self._begun: set[str] = set()
         self._times: dict[tuple[str, str], list[float]] = defaultdict(list)
 
     def __enter__(self) -> Progress:
@@ -39,8 +40,9 @@ class Progress:
         print(text, file=self.stream, flush=True)
 
     def started(self, spec: RunSpec) -> None:
-        """A run is under way or about to be."""
-        self._running[spec.address] = time.monotonic()
+        """A run is under way, or waits for a free worker."""
+        self._running[spec.address] = spec
+        self._say_what_begins()
 
     def ended(self, result: Done | Failure) -> None:
         """A run is finished, has failed, or will not be made."""
@@ -61,6 +63,18 @@ class Progress:
             self._times[spec.slug, spec.experiment].append(result.seconds)
             again = ", resumed" if result.resumed else ""
             self.finished_line(f"[{self.counted}/{self.total}] finished {spec} in {duration(result.seconds)}{again}")
+        self._say_what_begins()
+
+    def _say_what_begins(self) -> None:
+        # Runs are handed to the workers in order and ahead of time: as many as there are slots are being made.
+        for address, spec in list(self._running.items())[: self.slots]:
+            if address not in self._begun:
+                self._begun.add(address)
+                self.started_line(f"{time.strftime('%H:%M:%S')} started {spec}")
+
+    def started_line(self, text: str) -> None:
+        """The line of a run that begins: a long run is then seen to be alive."""
+        self.note(text)
 
     def finished_line(self, text: str) -> None:
         """The line of a finished run."""
@@ -119,6 +133,9 @@ class LiveProgress(Progress):
 
     def note(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def started_line(self, text: str) -> None:
+        """Nothing: the run is listed."""
 
     def finished_line(self, text: str) -> None:
         """Nothing: the bar moves."""

@@ -71,6 +71,8 @@ def bless(options: Namespace) -> int:
 def _committed(options: Namespace) -> list[tuple[Paper, str]]:
     """The papers and presets that a check is about: those named, or every paper with a committed quick report."""
     preset = check_preset(options.preset or "quick")
+    for slug in discover():
+        reports.recover(REPORTS / slug / preset)
     if options.slug:
         return [(find_paper(options.slug), preset)]
     return [(paper, preset) for slug, paper in discover().items() if (REPORTS / slug / preset / "claims.json").exists()]

@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -74,24 +74,9 @@ class Store:
         if not os.access(self.root, os.W_OK | os.X_OK):
             raise UsageError(f"run folder {self.root} is not writable; set REPRO_RUNS")
 
-    @contextmanager
-    def lock(self, spec: RunSpec) -> Iterator[None]:
+    def lock(self, spec: RunSpec) -> AbstractContextManager[None]:
         """Hold the run; waits while another process does."""
-        path = self._lock_path(spec)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX)
-                if not _is_file(handle, path):
-                    continue  # the holder that we waited for has removed the file: lock its successor
-                try:
-                    yield
-                finally:
-                    path.unlink(missing_ok=True)
-                return
-            finally:
-                os.close(handle)
+        return hold(self._lock_path(spec))
 
     def _lock_path(self, spec: RunSpec) -> Path:
         return self.folder(spec).with_suffix(".lock")
@@ -183,6 +168,25 @@ class StoredResults:
                 with np.load(path, allow_pickle=False) as arrays:
                     found.append((known, dict(arrays)))
         return found
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Hold `path` as an OS lock, which dies with its process; waits while another process holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if not _is_file(handle, path):
+                continue  # the holder that we waited for has removed the file: lock its successor
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+        finally:
+            os.close(handle)
 
 
 def identity(spec: RunSpec) -> dict[str, Any]:

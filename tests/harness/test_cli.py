@@ -2,8 +2,10 @@
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -172,6 +174,40 @@ def test_changed_fields_are_not_judged_and_failed_runs_are_code_1(tree: Path, tm
     assert "unlucky" in failed.err
     assert "1 failed" in failed.out
     assert "20" in state.out
+
+
+@pytest.fixture
+def failing(tree: Path) -> Iterator[None]:
+    """The claim of foo asks for what is not so."""
+    card = tree / "papers" / "foo" / "paper.py"
+    text = card.read_text()
+    assert "Criterion(-0.55, -0.45," in text
+    card.write_text(text.replace("Criterion(-0.55, -0.45,", "Criterion(-1.1, -0.9,"))
+    yield
+    card.write_text(text)
+    shutil.rmtree(tree / "reports" / "foo", ignore_errors=True)
+
+
+def test_a_claim_that_fails_is_code_1_until_the_committed_report_says_so(
+    tree: Path, tmp_path: Path, failing: None
+) -> None:
+    new, some, _, known, held = session(
+        tree,
+        ["run", "foo", "--workers", "0"],
+        ["run", "foo", "--workers", "0", "--seeds", "0..2", "--json"],
+        ["report", "foo", "--into", str(tree / "reports")],
+        ["run", "foo", "--workers", "0"],
+        ["run", "foo", "--workers", "0", "--repetitions=13", "--n", "4", "--seeds", "0"],
+        REPRO_RUNS=str(tmp_path / "runs"),
+    )
+    assert (new.code, some.code, known.code) == (1, 1, 0)
+    assert new.out.splitlines()[-1] == "fails   foo rate, new: reports/foo/quick does not have it so"
+    assert known.out.splitlines()[-1] == "fails   foo rate, a recorded finding: reports/foo/quick says so too"
+    assert held.code == 1, "a failed run is no finding"
+    claims = tree / "reports" / "foo" / "quick" / "claims.json"
+    claims.write_text(claims.read_text().replace('"fails"', '"inconclusive"'))
+    (turned,) = session(tree, ["run", "foo", "--workers", "0"], REPRO_RUNS=str(tmp_path / "runs"))
+    assert turned.code == 1
 
 
 def test_doctor_names_what_is_wrong_and_what_to_do(tree: Path) -> None:

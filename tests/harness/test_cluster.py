@@ -63,6 +63,13 @@ def test_work_outlives_a_node(
     assert cluster.stdin is not None
     assert cluster.stdout is not None
     nodes = json.loads(cluster.stdout.readline())
+    token = toy.environment["RAY_AUTH_TOKEN"]
+    toy.environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    code, _, said = toy.drive(address=nodes["address"], **WISH)
+    assert (code, len(said.splitlines())) == (2, 1), said
+    assert f"the Ray cluster at {nodes['address']} does not let us in" in said
+    assert not toy.store.root.exists()
+    toy.environment["RAY_AUTH_TOKEN"] = token
     driver = toy.start(address=nodes["address"], **WISH)
 
     def doomed() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,10 @@ def test_two_ray_workers_write_the_bytes_that_this_process_writes(toy: Any, tmp_
     assert (toy.store.folder(crashed) / "crashed").exists()
     assert sorted(toy.starts()) == sorted([*outcome["finished"], crashed.address])
     assert any(line.startswith("start at 1 " + crashed.address) for line in toy.events())  # from its checkpoint
-    assert [line.startswith(f"[{n + 1}/10] finished") for n, line in enumerate(said.splitlines())] == [True] * 10, said
-    assert [str(crashed) in line for line in said.splitlines() if line.endswith(", resumed")] == [True]
+    ended = [line for line in said.splitlines() if " started " not in line]
+    assert [line.startswith(f"[{n + 1}/10] finished") for n, line in enumerate(ended)] == [True] * 10, said
+    assert [str(crashed) in line for line in ended if line.endswith(", resumed")] == [True]
+    assert {line.partition(" started ")[2] for line in said.splitlines()} - {""} == {str(spec) for spec in specs}
 
 
 def test_one_ray_worker_does_too_and_an_exception_there_fails_that_run_alone(toy: Any, tmp_path: Path) -> None:
@@ -177,10 +180,37 @@ def test_progress_says_one_line_per_event_where_there_is_no_terminal(
 ) -> None:
     launch(toy.plan(papers=["tensors"]), toy.store)
     lines = capfd.readouterr().err.splitlines()
-    assert [line.rpartition(" in ")[0] for line in lines] == [
+    starts = [line for line in lines if re.match(r"\d\d:\d\d:\d\d started ", line)]
+    assert starts == lines[::2]
+    assert [line.partition(" started ")[2] for line in starts] == [f"tensors/convolve() seed {seed}" for seed in (0, 1)]
+    assert [line.rpartition(" in ")[0] for line in lines[1::2]] == [
         "[1/2] finished tensors/convolve() seed 0",
         "[2/2] finished tensors/convolve() seed 1",
     ]
+
+
+def test_progress_says_that_a_run_has_begun_when_a_worker_is_free_and_at_once(toy: Any) -> None:
+    """Four runs are handed to two workers; whoever reads the file sees each line when it is written."""
+
+    class File(io.StringIO):
+        written = ""
+
+        def flush(self) -> None:
+            self.written = self.getvalue()
+
+    def started() -> list[str]:
+        return [line.partition(" started ")[2] for line in stream.written.splitlines() if " started " in line]
+
+    stream = File()
+    specs = toy.plan(only=["noise"])
+    display = Progress(specs, reused=0, stream=stream)
+    display.slots = 2
+    for spec in specs:
+        display.started(spec)
+    assert started() == [str(spec) for spec in specs[:2]]
+    display.ended(Done(specs[1], 1.0))
+    assert started() == [str(spec) for spec in specs[:3]]
+    assert f"[1/4] finished {specs[1]}" in stream.written
 
 
 def test_progress_counts_and_estimates(toy: Any) -> None:

@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,6 +18,7 @@ from common.harness.launch import launch
 from common.harness.plan import RunSpec, plan
 from common.harness.store import Store
 
+ROOT = Path(__file__).resolve().parents[2]
 KEYS = "id statement source published measured ci n_seeds criterion verdict command budget deviation"
 
 
@@ -171,6 +174,50 @@ def test_an_error_leaves_the_old_report_as_it_was(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"means/quick/claims.md": b"old"}
     fill("new")
     assert contents(tmp_path) == {"means/quick/claims.md": b"new"}
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_a_kill_between_the_renames_loses_nothing(tmp_path: Path, renames: int) -> None:
+    """The process dies without a word before the first or the second rename; the next command puts things right."""
+    target = tmp_path / "means" / "quick"
+    with report.swapped_in(target) as folder:
+        (folder / "claims.md").write_text("old")
+    killed = f"""
+import os
+from pathlib import Path
+from common.harness import report
+rename, left = os.replace, [{renames}]
+def replace(source, destination):
+    if not left[0]:
+        os._exit(9)
+    left[0] -= 1
+    rename(source, destination)
+report.os.replace = replace
+with report.swapped_in(Path({str(target)!r})) as folder:
+    (folder / "claims.md").write_text("new")
+"""
+    assert subprocess.run([sys.executable, "-c", killed], cwd=ROOT).returncode == 9
+    assert target.exists() is (renames == 0)
+    report.recover(target)
+    assert contents(tmp_path) == {"means/quick/claims.md": b"old"}
+    assert [path.name for path in target.parent.iterdir()] == ["quick"]
+
+
+def test_two_processes_that_write_a_report_take_turns(tmp_path: Path) -> None:
+    target = tmp_path / "means" / "quick"
+    writer = f"""
+import time
+from pathlib import Path
+from common.harness import report
+for _ in range(20):
+    with report.swapped_in(Path({str(target)!r})) as folder:
+        (folder / "one").write_text("")
+        time.sleep(0.01)
+        (folder / "two").write_text("")
+"""
+    both = [subprocess.Popen([sys.executable, "-c", writer], cwd=ROOT) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in both] == [0, 0]
+    assert sorted(contents(tmp_path)) == ["means/quick/one", "means/quick/two"]
 
 
 def test_report_is_current_until_runs_or_claims_change(
