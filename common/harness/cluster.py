@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
@@ -67,8 +68,7 @@ def _join(address: str, quiet: Mapping[str, Any]) -> None:
     except (ConnectionError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(
-            f"the Ray cluster at {address} does not let us in: {reason}; it wants the same Ray and Python and, where "
-            "it has a token, RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+            f"the Ray cluster at {address} cannot be joined: {reason}; it must be of the same Ray and Python versions"
         ) from error
 
 
@@ -123,11 +123,7 @@ def _choose_settings(local: bool) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # By default a run too large for the machine is tried for ever.
     os.environ.setdefault("RAY_task_oom_retries", str(CRASHES))
-    if not local:
-        # A cluster that refuses us is asked twenty times by default, each time with a warning.
-        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
-    else:
+    if local:
         # Ray listens on all of the machine's addresses. A token of this process alone keeps others out, and unlike the
         # one that Ray would make by itself it is not left in the home directory. A cluster's mode is its owner's to
         # set.
@@ -175,7 +171,37 @@ def reachable(address: str) -> str:
         ) from error
     if len(answer) < 4 or answer[3] != 4:
         raise UsageError(f"what answers at {found} is not a Ray cluster's head")
+    _let_in(found)
     return found
+
+
+def _let_in(address: str) -> None:
+    """UsageError where the cluster wants another token; `ray.init` would ask twenty times, with a warning each."""
+    _choose_settings(local=False)
+    from ray._raylet import GcsClient
+
+    with _without_warnings():
+        try:
+            GcsClient(address=address)
+        except Exception as error:  # Ray's own kind differs by version
+            raise UsageError(
+                f"the Ray cluster at {address} does not let us in: it wants the token of its owner, as "
+                f"RAY_AUTH_MODE=token and RAY_AUTH_TOKEN ({type(error).__name__})"
+            ) from error
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Nothing on standard error, from C++ either, which does not ask Python's `sys.stderr`."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _running_cluster() -> str:

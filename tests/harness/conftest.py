@@ -53,7 +53,7 @@ class Toy:
     def drive(self, **wishes: Any) -> tuple[int, dict[str, Any], str]:
         """Launch in another process: exit code, outcome, and what it said."""
         driver = self.start(**wishes)
-        out, said = driver.communicate(timeout=120)
+        out, said = driver.communicate(timeout=300)
         return driver.returncode, json.loads(out) if out else {}, said
 
     def events(self) -> list[str]:
@@ -86,7 +86,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Toy]:
             driver.wait()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 180.0) -> None:
     """Poll until `condition` is true; fails after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():

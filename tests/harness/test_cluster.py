@@ -80,14 +80,14 @@ def test_work_outlives_a_node(
     cluster.stdin.write("kill\n")
     cluster.stdin.flush()
     assert cluster.stdout.readline() == "killed\n"
-    out, said = driver.communicate(timeout=100)
+    out, said = driver.communicate(timeout=300)
     assert driver.returncode == 0, said
     assert len(json.loads(out)["finished"]) == 4
     assert toy.rows() == expected
     lost = doomed()[-1]
     assert toy.starts().count(lost) == 2  # begun there, and taken up on the first node
     assert len(toy.starts()) == 5
-    cluster.communicate("end\n", timeout=30)
+    cluster.communicate("end\n", timeout=120)
 
 
 def test_an_address_where_nothing_listens_is_refused_within_seconds(toy: Any) -> None:
@@ -96,7 +96,7 @@ def test_an_address_where_nothing_listens_is_refused_within_seconds(toy: Any) ->
         address = f"127.0.0.1:{free.getsockname()[1]}"
     start = time.monotonic()
     code, _, said = toy.drive(address=address)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
     assert code == 2
     assert said.startswith(f"no Ray cluster answers at {address}: ")
     assert len(said.splitlines()) == 1
@@ -110,7 +110,7 @@ def test_an_address_that_swallows_what_it_is_sent_is_refused_within_seconds() ->
         start = time.monotonic()
         with pytest.raises(UsageError, match="no Ray cluster answers at"):
             reachable(f"127.0.0.1:{deaf.getsockname()[1]}")
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 30
 
 
 def test_a_port_of_something_else_is_refused() -> None:

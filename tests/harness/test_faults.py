@@ -45,7 +45,7 @@ def test_a_killed_launch_is_taken_up_where_it_was(
     until(lambda: (toy.store.partial(last) / "checkpoint.json").exists())
     # A terminal's Ctrl-C reaches every process of the command; a kill only the one that it is aimed at.
     (os.killpg if blow == signal.SIGINT else os.kill)(driver.pid, blow)
-    _, said = driver.communicate(timeout=60)
+    _, said = driver.communicate(timeout=180)
     if blow == signal.SIGINT:
         assert driver.returncode == 130, said
         assert "interrupted: " in said
@@ -71,7 +71,7 @@ def test_a_killed_launch_is_taken_up_where_it_was(
 def test_two_launches_at_once_make_every_run_once(toy: Any, tmp_path: Path) -> None:
     expected = unbroken(toy, tmp_path, 0, 1)
     both = [toy.start(**paused(0, 1)), toy.start(**paused(0, 1))]
-    said = [driver.communicate(timeout=60) for driver in both]
+    said = [driver.communicate(timeout=180) for driver in both]
     assert [driver.returncode for driver in both] == [0, 0], said
     assert sorted(toy.starts()) == sorted(spec.address for spec in toy.plan(**paused(0, 1)))
     assert results(toy, paused(0, 1)) == expected
