@@ -55,18 +55,18 @@ def read_baseline(folder: Path) -> Baseline:
         with (folder / "values.csv").open(newline="") as file:
             for row in csv.DictReader(file):
                 values.setdefault((row["claim"], row["quantity"]), {})[int(row["seed"])] = float(row["value"])
+        return Baseline({record["id"]: record["verdict"] for record in records}, values)
     except FileNotFoundError as error:
         raise UsageError(f"no committed report at {folder}; `repro bless` makes one") from error
-    return Baseline({record["id"]: record["verdict"] for record in records}, values)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"the committed report at {folder} cannot be read ({error}); restore it from git") from error
 
 
 def recorded_failures(folder: Path) -> set[str]:
     """The claims that the report in `folder` itself says fail: findings, published as such. None without a report."""
-    try:
-        records = json.loads((folder / "claims.json").read_text())
-    except FileNotFoundError:
+    if not (folder / "claims.json").exists():
         return set()
-    return {record["id"] for record in records if record["verdict"] == "fails"}
+    return {claim for claim, verdict in read_baseline(folder).verdicts.items() if verdict == "fails"}
 
 
 def compare(judgements: Sequence[Judgement], baseline: Baseline) -> list[Change]:

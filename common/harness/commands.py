@@ -24,6 +24,10 @@ from common.harness.store import Store
 from common.harness.workplace import REPORTS, ROOT, check_preset, find_paper, runs_folder
 
 
+MOST_SEEDS = 10_000
+"""More are a slip of the finger."""
+
+
 def run(options: Namespace) -> int:
     """`repro run`: launch what is not finished, judge the claims, say where the report is."""
     if bool(options.slug) == options.all:
@@ -36,7 +40,7 @@ def run(options: Namespace) -> int:
     if options.offline:
         os.environ["REPRO_OFFLINE"] = "1"
     seeds = parse_seeds(options.seeds)
-    only = options.only.split(",") if options.only else None
+    only = None if options.only is None else options.only.split(",")
     store = Store(runs_folder())
     planned = {
         paper.slug: plan(paper, preset, seeds=seeds, only=only, overrides=options.overrides, device=device)
@@ -109,6 +113,7 @@ def _closing_words(outcome: Outcome, store: Store, whole: bool, changed: bool) -
 def report(options: Namespace) -> int:
     """`repro report`: write reports/ from finished runs."""
     root = Path(options.into) if options.into else REPORTS
+    reports.check_writable(root)
     papers = [find_paper(options.slug)] if options.slug else list(discover().values())
     presets = [check_preset(options.preset)] if options.preset else list(PRESETS)
     store = Store(runs_folder())
@@ -236,13 +241,15 @@ def parse_seeds(text: str | None) -> list[int] | None:
     """'0..4' (both included) or '0,2,7' as a list; None where the preset decides."""
     if text is None:
         return None
-    if match := re.fullmatch(r"(\d+)\.\.(\d+)", text):
+    if match := re.fullmatch(r"(\d{1,9})\.\.(\d{1,9})", text):
         first, last = map(int, match.groups())
-        if first <= last:
+        if first <= last < first + MOST_SEEDS:
             return list(range(first, last + 1))
-    elif re.fullmatch(r"\d+(,\d+)*", text):
+    elif re.fullmatch(r"\d{1,9}(,\d{1,9})*", text):
         return sorted({int(seed) for seed in text.split(",")})
-    raise UsageError(f"--seeds '{text}' is not a range of seeds; write 0..4 or 0,2,7")
+    raise UsageError(
+        f"--seeds '{text}' is not a range of seeds; write 0..4 or 0,2,7, at most {MOST_SEEDS} of at most nine digits"
+    )
 
 
 def parse_workers(text: str | None, to_run: int) -> int:

@@ -44,10 +44,11 @@ def check(options: Namespace) -> int:
 def bless(options: Namespace) -> int:
     """`repro bless`: rerun, show what moved, and make the new report the committed one."""
     root = Path(options.into) if options.into else REPORTS
+    reports.check_writable(root)
     chosen = [(find_paper(options.slug), check_preset(options.preset or "quick"))] if options.slug else None
     for paper, preset in chosen or _committed(options):
         folder = root / paper.slug / preset
-        known = regression.read_baseline(folder) if folder.exists() else regression.Baseline({}, {})
+        known = regression.read_baseline(folder) if (folder / "claims.json").exists() else regression.Baseline({}, {})
 
         def replace(
             found: reports.Findings, store: Store, known: regression.Baseline = known

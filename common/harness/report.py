@@ -113,6 +113,13 @@ def write(findings: Findings, store: Store, root: Path) -> Path:
     return target
 
 
+def check_writable(root: Path) -> None:
+    """UsageError, before any work, where no report can be written below `root`."""
+    there = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write a report to {root}: {there} is not a writable folder; name one that is")
+
+
 @contextmanager
 def swapped_in(target: Path) -> Iterator[Path]:
     """A new folder that takes the place of `target` on leaving without an error; nothing is left otherwise.

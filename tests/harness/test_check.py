@@ -120,6 +120,14 @@ def test_a_planted_fault_turns_the_check_red(tmp_path: Path, monkeypatch: pytest
     assert ("rate", "slope") in {(change.claim, change.what) for change in found if change.failed}
 
 
+@pytest.mark.parametrize("claims", ["", "[{", '[{"id": "rate"}]', "[1]"])
+def test_a_baseline_that_cannot_be_read_is_bad_input(tmp_path: Path, claims: str) -> None:
+    (tmp_path / "claims.json").write_text(claims)
+    (tmp_path / "values.csv").write_text("claim,quantity,seed,value\n")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_baseline(tmp_path)
+
+
 def test_no_baseline_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no committed report at .*; `repro bless` makes one"):
         read_baseline(tmp_path)

@@ -75,6 +75,7 @@ BAD = [
     (["run", "foo", "--preset", "quik"], "unknown preset 'quik'", "quick"),
     (["run", "foo", "--preset", "gpu"], "has no preset 'gpu'", "quick"),
     (["run", "foo", "--only", "convergance"], "'convergance'", "convergence"),
+    (["run", "foo", "--only", ""], "unknown experiment of foo in preset 'quick' ''", "convergence"),
     (["run", "foo", "--repetition", "3"], "'repetition'", "repetitions"),
     (["run", "foo", "--workrs", "3"], "'workrs'", "perhaps you meant 'workers'"),
     (["run", "foo", "--repetitions", "many"], "repetitions takes a whole number, not 'many'", ""),
@@ -90,7 +91,9 @@ BAD = [
     (["run", "foo", "--address", "127.0.0.1:1"], "127.0.0.1:1", ""),
     (["run", "foo", "--repetitions", "17"], "no file data/x.gz", "put it there"),
     (["report", "foo"], "no finished runs of foo", "repro run foo"),
+    (["report", "foo", "--into", "/dev/null/reports"], "cannot write a report to /dev/null/reports", "writable"),
     (["check", "foo"], "no committed report", "repro bless"),
+    (["bless", "foo", "--into", "/dev/null/reports"], "cannot write a report to /dev/null/reports", "writable"),
     (["new", "foo", "--title", "x", "--arxiv", "2401.01234"], "'foo'", "week11-foo"),
     (["new", "week11-bar"], "--title", "repro new --help"),
     (["list", "--jsn"], "--jsn", ""),
@@ -247,7 +250,7 @@ def test_seeds_and_workers() -> None:
     assert parse_seeds("0..4") == [0, 1, 2, 3, 4]
     assert parse_seeds("7,0,2,2") == [0, 2, 7]
     assert parse_seeds("3") == [3]
-    for wrong in ("", "4..0", "1-3", "-1", "1,", "a"):
+    for wrong in ("", "4..0", "1-3", "-1", "1,", "a", "0..999999999", "1234567890123"):
         with pytest.raises(UsageError, match=r"0\.\.4 or 0,2,7"):
             parse_seeds(wrong)
     assert (parse_workers(None, 1), parse_workers("0", 9), parse_workers("3", 9)) == (0, 0, 3)
