@@ -21,7 +21,7 @@ from common.nets.unet import ddpmpp
 from papers.edm import experiments_official, experiments_stochastic, experiments_training
 from papers.edm.configs import VP_CONFIGS
 from papers.edm.experiments import EXPERIMENTS
-from papers.edm.experiments_official import OfficialConfig, official_fid
+from papers.edm.experiments_official import OfficialConfig, given, official_fid
 from papers.edm.experiments_precond import PreconditioningConfig, preconditioning
 from papers.edm.experiments_sampling import (
     SAMPLERS,
@@ -351,7 +351,9 @@ def test_official_network_samples_at_35_nfe(
     with pytest.raises(FileNotFoundError, match=r"net\.pkl is not there; the official file is https://"):
         official_fid(config, 0, run)
     (tmp_path / "edm").mkdir()
+    assert given([config]) == []
     (tmp_path / "edm" / "net.pkl").touch()
+    assert given([config, OfficialConfig("other.pkl")]) == [config]
     (row,) = official_fid(config, 0, run)
     assert (row["n"], row["nfe"]) == (5, 35)
     assert torch_fidelity["images"].shape == (5, 3, 8, 8)
