@@ -257,8 +257,8 @@ CLAIMS = (
             for kind, name, published in (("cond", "conditional", 1.79), ("uncond", "unconditional", 1.97))
         ),
         presets=("gpu",),
-        deviation="Judged where the official files (https://nvlabs-fi-cdn.nvidia.com/edm/pretrained/) lie in the folder edm of "
-        "the data home. Noise is drawn from other seeds.",
+        deviation="Judged where the official files (https://nvlabs-fi-cdn.nvidia.com/edm/pretrained/) lie in the "
+        "folder edm of the data home. Noise is drawn from other seeds.",
     ),
     Claim(
         "churn",
