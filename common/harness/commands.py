@@ -23,7 +23,6 @@ from common.harness.plan import RunSpec, plain, plan
 from common.harness.store import Store
 from common.harness.workplace import REPORTS, ROOT, check_preset, find_paper, runs_folder
 
-
 MOST_SEEDS = 10_000
 """More are a slip of the finger."""
 
@@ -52,7 +51,7 @@ def run(options: Namespace) -> int:
         return _dry_run(specs, store, options.json)
     check_device(device, options.address)
     prepare(papers, [spec for spec in specs if not store.finished(spec)])
-    outcome = start(specs, store, options, shlex.join(["repro", *options.argv]))
+    outcome = start(specs, store, options, as_typed(options.argv, options.address))
     findings = [reports.collect(paper, preset, planned[paper.slug], store) for paper in papers if paper.slug in planned]
     records = [
         {"paper": found.paper.slug, "preset": preset, **record}
@@ -84,6 +83,12 @@ def _say_what_fails(failing: Sequence[Mapping[str, Any]], news: Sequence[Mapping
         where = f"{shown(REPORTS / record['paper'] / record['preset'])}"
         what = f"new: {where} does not have it so" if record in news else f"a recorded finding: {where} says so too"
         show.say(f"fails   {record['paper']} {record['id']}, {what}")
+
+
+def as_typed(argv: Sequence[str], address: str | None = None) -> str:
+    """The command as `run.json` and reports have it: without the address of anyone's machine."""
+    command = shlex.join(["repro", *argv])
+    return command if address in (None, "auto") else command.replace(address, "HEAD:PORT")
 
 
 def _leave_reports(findings: Sequence[reports.Findings], store: Store, something_ran: bool) -> None:

@@ -42,8 +42,10 @@ def versions() -> dict[str, str]:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """The CPU model, its core count, the platform, and the GPU where the run used one."""
-    about: dict[str, Any] = {"cpu": _cpu_model(), "cores": os.cpu_count(), "platform": platform.platform(terse=True)}
+    """The CPU model, its core count, the operating system, and the GPU where the run used one."""
+    # The kernel's release is left out: it may bear the name of whoever built it, and says nothing of results.
+    system = " ".join(filter(None, (platform.system(), platform.machine(), *platform.libc_ver())))
+    about: dict[str, Any] = {"cpu": _cpu_model(), "cores": os.cpu_count(), "platform": system}
     if device.startswith("cuda"):
         import torch
 

@@ -107,9 +107,7 @@ SIDES: Mapping[str, int] = {"digits": 8, "cifar10": 32}
 
 
 def images_of(dataset: str, resolution: int) -> Images:
-    """The training images of a data set, in [-1, 1]. Raises ValueError for a resolution that it has not."""
-    if dataset in SIDES and resolution != SIDES[dataset]:
-        raise ValueError(f"{dataset} has the resolution {SIDES[dataset]}, not {resolution}")
+    """The training images of a data set, in [-1, 1]."""
     if dataset == "digits":
         return digits()
     if dataset == "mnist":
@@ -121,7 +119,10 @@ def images_of(dataset: str, resolution: int) -> Images:
 
 @cache
 def look_at(dataset: str, resolution: int) -> None:
-    """Download or check what a data set takes, once, before anything runs."""
+    """Download or check what a data set takes, once, before anything runs. Raises ValueError for a resolution that it
+    has not."""
+    if dataset in SIDES and resolution != SIDES[dataset]:
+        raise ValueError(f"{dataset} has the resolution {SIDES[dataset]}, not {resolution}")
     images_of(dataset, resolution)
     if dataset == "cifar10" and find_spec("torch_fidelity") is None:
         raise FileNotFoundError("torch-fidelity is not installed, which has the FID; `pip install -e .[gpu]`")

@@ -1,8 +1,11 @@
 """The command line: quick answers, help with typos; for bad input one line, exit code 2 and nothing written."""
 
 import json
+import platform
+import re
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +15,7 @@ import pytest
 from trees import ROOT, Answer, make_tree, session
 
 from common.harness.cli import COMMANDS, main, parser, split_overrides
-from common.harness.commands import parse_seeds, parse_workers
+from common.harness.commands import as_typed, parse_seeds, parse_workers
 from common.harness.errors import UsageError
 from common.harness.new import create
 
@@ -159,6 +162,22 @@ def test_from_a_run_to_a_report(tree: Path, tmp_path: Path) -> None:
     for path in beside.rglob("*.*"):
         assert path.read_bytes() == (tmp_path / "reports" / "foo" / "quick" / path.relative_to(beside)).read_bytes()
     assert not (tree / "reports" / "foo").exists(), "a run leaves the committed reports alone"
+
+    about = [path.read_text() for path in (*runs.glob("foo/*/*/run.json"), beside / "provenance.json")]
+    assert len(about) == 21
+    assert {json.loads(text)["command"] for text in about[:-1]} == {
+        "repro run foo --workers 0 --seeds 0,1",
+        "repro run foo --workers 0",
+    }
+    for name in (str(tree), str(tmp_path), str(Path.home()), platform.release(), socket.gethostname()):
+        assert not any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for text in about), name
+
+
+def test_a_command_is_recorded_as_typed_but_for_a_machines_address() -> None:
+    assert as_typed(["run", "edm", "--workers", "2"]) == "repro run edm --workers 2"
+    assert as_typed(["run", "edm", "--address", "auto"], "auto") == "repro run edm --address auto"
+    for given in (["--address", "10.1.2.3:6379"], ["--address=10.1.2.3:6379"]):
+        assert "10.1.2.3" not in as_typed(["run", "edm", *given], "10.1.2.3:6379")
 
 
 def test_changed_fields_are_not_judged_and_failed_runs_are_code_1(tree: Path, tmp_path: Path) -> None:
