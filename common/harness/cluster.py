@@ -178,7 +178,7 @@ def reachable(address: str) -> str:
 def _let_in(address: str) -> None:
     """UsageError where the cluster wants another token; `ray.init` would ask twenty times, with a warning each."""
     _choose_settings(local=False)
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # of C++, without stubs
 
     with _without_warnings():
         try:
