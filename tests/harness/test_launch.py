@@ -53,7 +53,10 @@ def test_two_ray_workers_write_the_bytes_that_this_process_writes(toy: Any, tmp_
     ended = [line for line in said.splitlines() if " started " not in line]
     assert [line.startswith(f"[{n + 1}/10] finished") for n, line in enumerate(ended)] == [True] * 10, said
     assert [str(crashed) in line for line in ended if line.endswith(", resumed")] == [True]
-    assert {line.partition(" started ")[2] for line in said.splitlines()} - {""} == {str(spec) for spec in specs}
+    # A run that is over before anyone looked is only said to have finished.
+    started = {line.partition(" started ")[2] for line in said.splitlines()} - {""}
+    assert started
+    assert started <= {str(spec) for spec in specs}
 
 
 def test_one_ray_worker_does_too_and_an_exception_there_fails_that_run_alone(toy: Any, tmp_path: Path) -> None:
