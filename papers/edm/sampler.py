@@ -59,6 +59,7 @@ CIFAR10_VE_CHURN = Churn(80, 0.05, 1, 1.007)
 IMAGENET64_CHURN = Churn(80, 0.05, 50, 1.003)
 
 
+@torch.no_grad()
 def edm_sampler(
     denoiser: Denoiser,
     x: Tensor,
@@ -138,6 +139,7 @@ def second_order_step(alpha: float) -> Step:
 heun_step = second_order_step(1.0)
 
 
+@torch.no_grad()
 def ablation_sampler(
     denoiser: Denoiser,
     x: Tensor,

@@ -335,3 +335,10 @@ def test_bad_input_is_named():
     for sample in (edm_sampler, ablation_sampler):
         with pytest.raises(ValueError, match="sigmas must decrease"):
             sample(MIXTURE, normal(4, 2), [1.0, 2.0, 0.0])
+
+
+@pytest.mark.parametrize("sampler", [edm_sampler, ablation_sampler])
+def test_a_network_is_run_without_a_graph(sampler):
+    """Else every evaluation is kept in memory until sampling ends."""
+    net = torch.nn.Linear(2, 2, dtype=torch.float64)
+    assert not sampler(lambda x, sigma: net(x), normal(4, 2), [3.0, 1.0, 0.0]).requires_grad
