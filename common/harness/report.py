@@ -248,7 +248,7 @@ def _draw_figures(findings: Findings, store: Store, folder: Path) -> str:
         path = f"../reports/{findings.paper.slug}/{findings.preset}/figures/{figure.name}.svg"
         text.append(
             f"<!-- --8<-- [start:{figure.name}] -->\n"
-            f'<figure id="{figure.name}" markdown="1">\n\n'
+            f'<figure id="{figure.name}-{findings.preset}" markdown="1">\n\n'
             f"![{cell(figure.alt)}]({path}){{ loading=lazy }}\n\n"
             f'<figcaption markdown="span">{figure.caption}</figcaption>\n\n'
             f"</figure>\n"

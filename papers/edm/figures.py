@@ -240,8 +240,7 @@ FIGURES = (
         "curvature",
         "Curvature of exact trajectories under four schedules, for the two-dimensional mixture and for digits, on a "
         "logarithmic axis.",
-        "EDM's trajectories are straighter than all others by two orders of magnitude and more (95 % intervals over "
-        "seeds are smaller than the markers where not seen).",
+        "Further left is straighter. Bars are 95 % intervals over seeds, smaller than the markers where not seen.",
         ("curvature",),
         curvature,
     ),
