@@ -132,6 +132,11 @@ def report(options: Namespace) -> int:
             )
             if not found.finished:
                 continue
+            if found.missing and not options.preset and (root / paper.slug / preset).exists():
+                # Presets share runs: a part of one, left by another, must not replace a fuller report unasked.
+                if not options.json:
+                    show.say(f"{paper.slug} {preset}: left as it is, {len(found.missing)} of its runs are not here")
+                continue
             folder = reports.write(found, store, root)
             written.append({"paper": paper.slug, "preset": preset, "folder": str(folder), **_completeness(found)})
     if not written:

@@ -47,11 +47,11 @@ def _python() -> Finding:
 
 
 def _packages() -> Finding:
-    wanted = {
-        name.strip(): version.split(";")[0].strip()
-        for name, mark, version in (line.partition("==") for line in _lock())
-        if mark and name and not name.startswith((" ", "#"))
-    }
+    from packaging.requirements import Requirement
+
+    locked = [Requirement(line) for line in _lock() if line.strip() and not line.startswith((" ", "#"))]
+    here = [package for package in locked if package.marker is None or package.marker.evaluate()]
+    wanted = {package.name: str(package.specifier).removeprefix("==") for package in here}
     wrong = [name for name, version in wanted.items() if _installed(name) not in (None, version, f"{version}+cpu")]
     if wrong:
         names = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
