@@ -122,7 +122,8 @@ def report(options: Namespace) -> int:
     papers = [find_paper(options.slug)] if options.slug else list(discover().values())
     presets = [check_preset(options.preset)] if options.preset else list(PRESETS)
     store = Store(runs_folder())
-    written = []
+    written: list[dict[str, Any]] = []
+    left: list[str] = []
     for paper in papers:
         for preset in presets:
             if not paper_has(paper, preset):
@@ -132,20 +133,21 @@ def report(options: Namespace) -> int:
             )
             if not found.finished:
                 continue
-            if found.missing and not options.preset and (root / paper.slug / preset).exists():
+            if not options.preset and reports.is_fuller(root, found):
                 # Presets share runs: a part of one, left by another, must not replace a fuller report unasked.
-                if not options.json:
-                    show.say(f"{paper.slug} {preset}: left as it is, {len(found.missing)} of its runs are not here")
+                left.append(f"{paper.slug} {preset}: left as it is, {len(found.missing)} of its runs are not here")
                 continue
             folder = reports.write(found, store, root)
             written.append({"paper": paper.slug, "preset": preset, "folder": str(folder), **_completeness(found)})
-    if not written:
+    if not written and not left:
         which = f"{options.slug or 'any paper'} in {options.preset or 'any preset'}"
         raise UsageError(f"no finished runs of {which}; `repro run {options.slug or '--all'}` makes them")
     index.rebuild(root)
     if options.json:
         show.as_json(written)
         return 0
+    for text in left:
+        show.say(f"{text}; --preset names one to write all the same")
     for line in written:
         show.say(f"{line['paper']} {line['preset']}: {shown(Path(line['folder']))}, {line['verdicts']}")
         for missing in line["missing"]:

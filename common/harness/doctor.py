@@ -51,8 +51,13 @@ def _packages() -> Finding:
 
     locked = [Requirement(line) for line in _lock() if line.strip() and not line.startswith((" ", "#"))]
     here = [package for package in locked if package.marker is None or package.marker.evaluate()]
-    wanted = {package.name: str(package.specifier).removeprefix("==") for package in here}
-    wrong = [name for name, version in wanted.items() if _installed(name) not in (None, version, f"{version}+cpu")]
+    found = {package.name: _installed(package.name) for package in here}
+    # '==2.14.1' takes 2.14.1+cpu too.
+    wrong = [
+        package.name
+        for package in here
+        if (version := found[package.name]) is None or not package.specifier.contains(version, prereleases=True)
+    ]
     if wrong:
         names = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
         return Finding("Packages", "wrong", f"not as locked: {names}", "run `make setup`")

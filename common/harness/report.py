@@ -302,3 +302,12 @@ def is_current(findings: Findings, root: Path) -> bool:
     except (OSError, ValueError):
         return False
     return bool(provenance["addresses"] == sorted(findings.about) and records == findings.records)
+
+
+def is_fuller(root: Path, findings: Findings) -> bool:
+    """Whether the report below `root` lacks fewer of the preset's runs than `findings` do."""
+    try:
+        provenance = json.loads((root / findings.paper.slug / findings.preset / "provenance.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(provenance["missing"] < len(findings.missing))

@@ -9,11 +9,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from trees import ROOT, Answer, make_tree, session
 
+from common.harness import doctor
 from common.harness.cli import COMMANDS, main, parser, split_overrides
 from common.harness.commands import as_typed, parse_seeds, parse_workers
 from common.harness.errors import UsageError
@@ -173,6 +175,38 @@ def test_from_a_run_to_a_report(tree: Path, tmp_path: Path) -> None:
         assert not any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for text in about), name
 
 
+def test_a_part_of_a_preset_does_not_replace_a_fuller_report_unasked(tree: Path, tmp_path: Path) -> None:
+    into = ["--into", str(tmp_path / "reports")]
+    runs = ["run", "foo", "--workers", "0"]
+    session(tree, runs, ["report", "foo", *into], REPRO_RUNS=str(tmp_path / "all"))
+    claims = tmp_path / "reports" / "foo" / "quick" / "claims.json"
+    whole = claims.read_bytes()
+
+    _, left, silent = session(
+        tree,
+        [*runs, "--seeds", "0,1"],
+        ["report", "foo", *into],
+        ["report", *into, "--json"],
+        REPRO_RUNS=str(tmp_path / "some"),
+    )
+    assert (left.code, silent.code) == (0, 0)
+    assert "foo quick: left as it is, 12 of its runs are not here" in left.out
+    assert json.loads(silent.out) == []
+    assert claims.read_bytes() == whole
+
+    asked, again, _, more = session(
+        tree,
+        ["report", "foo", "--preset", "quick", *into],
+        ["report", "foo", *into],
+        [*runs, "--seeds", "2"],
+        ["report", "foo", *into],
+        REPRO_RUNS=str(tmp_path / "some"),
+    )
+    assert "not run: foo/convergence" in asked.out
+    assert "left as it is" not in again.out + more.out, "the old report is no fuller"
+    assert json.loads(claims.read_text())[0]["n_seeds"] == 3
+
+
 def test_a_command_is_recorded_as_typed_but_for_a_machines_address() -> None:
     assert as_typed(["run", "edm", "--workers", "2"]) == "repro run edm --workers 2"
     assert as_typed(["run", "edm", "--address", "auto"], "auto") == "repro run edm --address auto"
@@ -240,6 +274,29 @@ def test_doctor_names_what_is_wrong_and_what_to_do(tree: Path) -> None:
     assert {"Python", "torch", "GPU", "Ray", "Disk", "Chromium", "git"} <= set(findings)
     assert (as_json.code, as_table.code) == (1, 1)
     assert "unset REPRO_DATA" in as_table.out
+
+
+def test_doctor_heeds_the_markers_of_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of the lock counts where its marker is true: nothing else may be missing, or of another version."""
+    ours, torch = metadata.version("packaging"), metadata.version("torch").partition("+")[0]
+    here, elsewhere = "python_version >= '3'", "sys_platform == 'nowhere'"
+    fine = [
+        f"packaging=={ours} ; {here}\n    # via\n    #   pytest",
+        f"packaging==0.1 ; {elsewhere}",
+        f"nothing-of-this-name==1.0 ; {elsewhere}",
+        f"torch=={torch}",  # 2.14.1+cpu is 2.14.1
+    ]
+    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+
+    def found(*lines: str) -> tuple[str, str]:
+        (tmp_path / "requirements.lock").write_text("\n".join(["# made by a tool", *fine, *lines]) + "\n")
+        finding = doctor._packages()
+        return finding.state, finding.found
+
+    assert found() == ("ok", "as requirements.lock has them")
+    assert found(f"packaging==0.1 ; {here}") == ("wrong", "not as locked: packaging")
+    assert found("nothing-of-this-name==1.0") == ("wrong", "not as locked: nothing-of-this-name")
+    assert found("torch==0.1") == ("wrong", "not as locked: torch")
 
 
 def test_a_reader_that_leaves_early_is_no_error(tree: Path) -> None:
