@@ -29,7 +29,7 @@ Sampler = Callable[[int, torch.Generator], Batch]
 class Loss(Protocol):
     """loss(net, x0, generator, **cond) -> per-sample values: (B,), or (S, B) for S networks trained at once."""
 
-    def __call__(self, net: Any, x0: Tensor, generator: torch.Generator, **cond: Tensor) -> Tensor: ...
+    def __call__(self, net: Any, x0: Tensor, generator: torch.Generator, /, **cond: Tensor) -> Tensor: ...
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -47,7 +47,8 @@ class TrainConfig:
     steps               optimiser steps in all
     batch_size          images per step
     lr, betas           Adam's; lr is reached after `lr_rampup` images, linearly from 0 (EDM, Appendix F.3)
-    ema_halflife        half-life of the average of the weights, in images; at most `ema_rampup` of those seen so far
+    ema_halflife        half-life of the average of the weights, in images; at most `ema_rampup` of those seen so far;
+                        None for no average
     clip                greatest norm of the gradient, None for no clipping
     log_every, checkpoint_every     in steps; 0 means never (a finished run still writes its checkpoint)
     """
@@ -57,7 +58,7 @@ class TrainConfig:
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     lr_rampup: int = 0
-    ema_halflife: float = 500_000.0
+    ema_halflife: float | None = 500_000.0
     ema_rampup: float | None = 0.05
     clip: float | None = None
     log_every: int = 100
@@ -68,7 +69,7 @@ class TrainConfig:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
         for name in ("lr_rampup", "ema_halflife", "log_every", "checkpoint_every"):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip is {self.clip}; it must be positive, or None for no clipping")
@@ -80,7 +81,10 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Trained(Generic[Net]):
-    """What training leaves: the network, the average of its weights (in eval mode), and the steps made."""
+    """What training leaves: the network, the average of its weights (in eval mode), and the steps made.
+
+    Without an average `ema` is the network itself.
+    """
 
     network: Net
     ema: Net
@@ -129,7 +133,7 @@ def train(
     device = next(network.parameters()).device
     if device.type == "cpu":
         keep_freed_memory()
-    ema = averaged(network)
+    ema = averaged(network) if config.ema_halflife is not None else network
     network.train().requires_grad_(True)
     parameters = list(network.parameters())
     optimizer = torch.optim.Adam(parameters, lr=config.lr, betas=config.betas, fused=True)
@@ -150,7 +154,9 @@ def train(
             per_sample.mean(dim=-1).sum().backward()
             norm = None if config.clip is None else nn.utils.clip_grad_norm_(parameters, config.clip)
             optimizer.step()
-            update_ema(ema, network, ema_beta(config.batch_size, config.ema_halflife, images_seen, config.ema_rampup))
+            if config.ema_halflife is not None:
+                beta = ema_beta(config.batch_size, config.ema_halflife, images_seen, config.ema_rampup)
+                update_ema(ema, network, beta)
             total, count = total + shown, count + 1
             if config.log_every and (step + 1) % config.log_every == 0:
                 clipped = {} if norm is None else {"grad_norm": float(norm)}

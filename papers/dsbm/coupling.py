@@ -1,0 +1,98 @@
+"""Couplings of two samples: pairs (x_0, x_1) to begin from. Each is `coupling(x_0, x_1, generator) -> (x_0, x_1)`.
+
+    independent            DSBM-IMF, CFM, rectified flow
+    reference(σ)           DSBM-IPF, DSB
+    minibatch_ot()         DSBM-IMF+, OT-CFM
+    minibatch_sinkhorn(σ)  SB-CFM
+
+Mini-batches are solved all at once or in POT's C++, for a whole cache of pairs: see `tests/benchmarks/dsbm.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+
+from papers.dsbm.bridge import check_sigma
+
+Pairs = tuple[Tensor, Tensor]
+Coupling = Callable[[Tensor, Tensor, Generator], Pairs]
+"""coupling(x_0, x_1, generator) -> (x_0, x_1), paired row by row, all (n, D)."""
+
+
+def independent(x_0: Tensor, x_1: Tensor, generator: Generator) -> Pairs:
+    """π_0 ⊗ π_1: x_1 in random order."""
+    return x_0, _shuffled(x_1, generator)
+
+
+def reference(sigma: float) -> Coupling:
+    """The reference process started at π_0: x_1 = x_0 + σ ε, whatever π_1 is."""
+    check_sigma(sigma)
+
+    def couple(x_0: Tensor, x_1: Tensor, generator: Generator) -> Pairs:
+        return x_0, x_0 + sigma * torch.randn(x_0.shape, generator=generator, dtype=x_0.dtype, device=x_0.device)
+
+    return couple
+
+
+def minibatch_ot(batch: int = 128) -> Coupling:
+    """Optimal transport for ‖x_0 − x_1‖² within random mini-batches (POT's network simplex)."""
+
+    def couple(x_0: Tensor, x_1: Tensor, generator: Generator) -> Pairs:
+        import ot
+
+        x_0, x_1 = _batched(x_0, x_1, batch, generator)
+        cost = torch.cdist(x_0.double(), x_1.double()).square_().cpu().numpy()
+        # The plan between equal numbers of equal weights is a permutation: its row's largest entry is the partner.
+        partner = torch.stack([torch.from_numpy(ot.emd([], [], each)).argmax(1) for each in cost])
+        return _pick(x_0, x_1, partner.to(x_0.device))
+
+    return couple
+
+
+def minibatch_sinkhorn(sigma: float, batch: int = 128, tol: float = 1e-4) -> Coupling:
+    """Entropic transport for ‖x_0 − x_1‖² with weight 2σ², the static bridge of Brownian motion, within mini-batches.
+
+    exp(−‖x_0 − x_1‖²/(2σ²)) is the reference's transition, so min ⟨P, C⟩ − 2σ² H(P) is min KL(P ‖ reference). Every x_0
+    draws its x_1 from its row of the plan. `tol` is POT's, on the marginals.
+    """
+    if not sigma > 0:
+        raise ValueError(f"sigma is {sigma}; it must be positive (minibatch_ot is the limit at 0)")
+
+    def couple(x_0: Tensor, x_1: Tensor, generator: Generator) -> Pairs:
+        import ot.batch
+
+        x_0, x_1 = _batched(x_0, x_1, batch, generator)
+        cost = torch.cdist(x_0.double(), x_1.double()).square_()
+        # A constant per row changes no plan, and keeps exp(-cost / reg) from vanishing for whole rows.
+        cost -= cost.amin(2, keepdim=True)
+        reg = 2 * sigma**2
+        method = "sinkhorn" if cost.max() < 500 * reg else "log_sinkhorn"
+        plan = ot.batch.solve_batch(cost, reg=reg, method=method, tol=tol, grad="detach").plan
+        partner = torch.multinomial(plan.flatten(0, 1), 1, generator=generator).reshape(plan.shape[:2])
+        return _pick(x_0, x_1, partner)
+
+    return couple
+
+
+def _shuffled(x: Tensor, generator: Generator) -> Tensor:
+    return x[torch.randperm(len(x), generator=generator, device=generator.device).to(x.device)]
+
+
+def _batched(x_0: Tensor, x_1: Tensor, batch: int, generator: Generator) -> Pairs:
+    """Both in random order as (n // batch, batch, D); fewer than `batch` left over are dropped."""
+    if x_0.shape != x_1.shape or len(x_0) < batch:
+        raise ValueError(
+            f"the samples have shapes {tuple(x_0.shape)} and {tuple(x_1.shape)}; "
+            f"mini-batches of {batch} need equal ones with at least as many points"
+        )
+    n = len(x_0) // batch * batch
+    x_0, x_1 = (_shuffled(x, generator)[:n].reshape(-1, batch, x.shape[1]) for x in (x_0, x_1))
+    return x_0, x_1
+
+
+def _pick(x_0: Tensor, x_1: Tensor, partner: Tensor) -> Pairs:
+    """x_0, x_1: (M, batch, D); partner: (M, batch), the place of each x_0's partner in its mini-batch."""
+    return x_0.flatten(0, 1), x_1.gather(1, partner[..., None].expand_as(x_1)).flatten(0, 1)
