@@ -18,8 +18,8 @@ class MLP(nn.Module):
 
     `hidden_layers` layers of `hidden` SiLU units on [x, Fourier features of c_noise, class label]. The last layer
     starts at `gain` of its usual size: by default the network begins near zero, a preconditioned denoiser near
-    c_skip x. Frequencies are N(0, `scale`²): c_noise = ¼ ln σ spans about 3 units, so scale 1 resolves it without aliasing. With
-    no features c_noise itself is the input, as for a time in [0, 1].
+    c_skip x. Frequencies are N(0, `scale`²): c_noise = ¼ ln σ spans about 3 units, so scale 1 resolves it without
+    aliasing. With no features c_noise itself is the input, as for a time in [0, 1].
     """
 
     def __init__(
