@@ -14,14 +14,14 @@ from common.harness import index, show
 from common.harness import report as reports
 from common.harness.check import recorded_failures
 from common.harness.claims import VERDICTS
-from common.harness.errors import UsageError, unknown
+from common.harness.errors import UsageError
 from common.harness.experiment import PRESETS
 from common.harness.launch import Outcome, launch
-from common.harness.overrides import fields_of
+from common.harness.overrides import check_fields, fields_of
 from common.harness.paper import Paper, discover
 from common.harness.plan import RunSpec, plain, plan
 from common.harness.store import Store
-from common.harness.workplace import REPORTS, ROOT, check_preset, find_paper, runs_folder
+from common.harness.workplace import REPORTS, ROOT, check_preset, find_paper, runs_folder, shown
 
 MOST_SEEDS = 10_000
 """More are a slip of the finger."""
@@ -34,12 +34,12 @@ def run(options: Namespace) -> int:
     preset = check_preset(options.preset or "quick")
     papers = list(discover().values()) if options.all else [find_paper(options.slug)]
     device = options.device or default_device(preset)
+    only = None if options.only is None else options.only.split(",")
     if options.overrides:
-        check_fields(papers, options)
+        check_overrides(papers, only, options)
     if options.offline:
         os.environ["REPRO_OFFLINE"] = "1"
     seeds = parse_seeds(options.seeds)
-    only = None if options.only is None else options.only.split(",")
     store = Store(runs_folder())
     planned = {
         paper.slug: plan(paper, preset, seeds=seeds, only=only, overrides=options.overrides, device=device)
@@ -111,8 +111,9 @@ def _closing_words(outcome: Outcome, store: Store, whole: bool, changed: bool) -
     if whole:
         show.say(f"report  {shown(store.root / 'reports')}")
         show.say("        `repro report` writes it into reports/, from where the site takes it")
-    site = ROOT / "site" / "index.html"
-    show.say(f"site    {shown(site)}" if site.exists() else "site    `repro site` builds it; then open site/index.html")
+        site = ROOT / "site" / "index.html"
+        built = shown(site) if site.exists() else "`repro site` builds it; then open site/index.html"
+        show.say(f"site    {built}")
 
 
 def report(options: Namespace) -> int:
@@ -217,18 +218,17 @@ def prepare(papers: Sequence[Paper], specs: Sequence[RunSpec]) -> None:
                 raise UsageError(f"{paper.slug} {spec.experiment}: {error}") from error
 
 
-def check_fields(papers: Sequence[Paper], options: Namespace) -> None:
-    """UsageError for an option that is neither ours nor a field of any experiment's config."""
+def check_overrides(papers: Sequence[Paper], only: Sequence[str] | None, options: Namespace) -> None:
+    """UsageError for an option that is neither ours nor a field of any chosen experiment's config."""
     fields = {
-        field: None
+        f"{paper.slug}/{experiment.name}" if options.all else experiment.name: fields_of(experiment.config)
         for paper in papers
         for experiment in paper.load_experiments().values()
-        for field in fields_of(experiment.config)
+        if only is None or experiment.name in only
     }
-    for given in options.overrides:
-        if given not in fields:
-            options_too = [name.removeprefix("--").replace("-", "_") for name in options.known if name.startswith("--")]
-            raise unknown("option or config field", given, [*fields, *options_too])
+    if fields:  # else --only names no experiment, which planning refuses
+        ours = [name.removeprefix("--").replace("-", "_") for name in options.known if name.startswith("--")]
+        check_fields(options.overrides, fields, ours)
 
 
 def check_device(device: str, address: str | None) -> None:
@@ -255,7 +255,9 @@ def parse_seeds(text: str | None) -> list[int] | None:
         return None
     if match := re.fullmatch(r"(\d{1,9})\.\.(\d{1,9})", text):
         first, last = map(int, match.groups())
-        if first <= last < first + MOST_SEEDS:
+        if last < first:
+            raise UsageError(f"--seeds '{text}' runs backwards; write {last}..{first}")
+        if last < first + MOST_SEEDS:
             return list(range(first, last + 1))
     elif re.fullmatch(r"\d{1,9}(,\d{1,9})*", text):
         return sorted({int(seed) for seed in text.split(",")})
@@ -276,11 +278,3 @@ def parse_workers(text: str | None, to_run: int) -> int:
 def default_device(preset: str) -> str:
     """Where a preset runs unless one says otherwise; a run's address depends on it."""
     return "cuda" if preset == "gpu" else "cpu"
-
-
-def shown(path: Path) -> str:
-    """A path as a person would type it from here."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

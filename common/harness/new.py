@@ -5,15 +5,20 @@ from __future__ import annotations
 import importlib
 import re
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from keyword import iskeyword
 from pathlib import Path
 from string import Template
 
-from common.harness import show
+from common.harness import index, show
+from common.harness import report as reports
 from common.harness.errors import UsageError
-from common.harness.workplace import ROOT
+from common.harness.launch import launch
+from common.harness.paper import Paper
+from common.harness.plan import RunSpec, plan
+from common.harness.store import Store
+from common.harness.workplace import REPORTS, ROOT, find_paper, runs_folder, shown
 
 TEMPLATES = Path(__file__).parent / "templates"
 NAV_ENTRY = re.compile(r"^(?P<indent>\s+)- .*\bweeks/(?P<week>\d+)-[\w-]+\.md\s*$")
@@ -28,15 +33,29 @@ def new(options: Namespace) -> int:
     if not title or '"' in title or "\\" in title:
         raise UsageError("--title is some text without double quotes and backslashes")
     written = create(ROOT, week, slug, title, options.arxiv)
-    for path in written:
-        show.say(f"wrote {path.relative_to(ROOT)}")
     importlib.invalidate_caches()
-    from common.harness.cli import main
+    paper, store = find_paper(slug), Store(runs_folder())
+    specs = plan(paper, "quick")
+    outcome = launch(specs, store, progress=False, command=f"repro run {slug}")
+    for failure in outcome.failed:
+        show.say(f"failed  {failure.spec}: {failure.message}")
+    if not outcome.failed:
+        written += report_on(paper, specs, store)
+    for path in written:
+        show.say(f"wrote   {shown(path)}")
+    show.say(f"ran     {len(outcome.finished)} runs of the quick preset, kept in {shown(store.root / slug)}")
+    show.say(f"next    fill in papers/{slug}, and name the session in docs/schedule.toml")
+    return int(bool(outcome.failed))
 
-    code = main(["run", slug, "--workers", "0"]) or main(["report", slug])
-    if code == 0:
-        show.say(f"next: fill in papers/{slug}, and name the session in docs/schedule.toml")
-    return code
+
+def report_on(paper: Paper, specs: Sequence[RunSpec], store: Store) -> list[Path]:
+    """Write the report of the first runs; returns every file that is new or written anew."""
+    found = reports.collect(paper, "quick", specs, store)
+    folder = reports.write(found, store, REPORTS)
+    index.rebuild(REPORTS)
+    show.claims([{"paper": paper.slug, "preset": "quick", **record} for record in found.records])
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [*files, REPORTS / paper.slug / "chips.md", REPORTS / "results.md", REPORTS / "index.json"]
 
 
 def parse_name(name: str) -> tuple[int, str]:

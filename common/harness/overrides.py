@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from common.harness.errors import UsageError, unknown
+from common.harness.errors import UsageError, nearest, unknown
 
 
 def fields_of(config: type) -> dict[str, Any]:
@@ -23,11 +23,35 @@ def override(configs: Mapping[str, Sequence[Any]], texts: Mapping[str, str]) -> 
     Configs that thereby become equal are kept once. Raises UsageError for a field that no config has, for text that is
     not of the field's type, and for a value that the config itself refuses.
     """
-    known = {name: None for group in configs.values() for config in group for name in fields_of(type(config))}
-    for name in texts:
-        if name not in known:
-            raise unknown("config field", name, known)
+    fields = {name: [field for config in group for field in fields_of(type(config))] for name, group in configs.items()}
+    check_fields(texts, fields)
     return {experiment: _distinct([_set(config, texts) for config in group]) for experiment, group in configs.items()}
+
+
+def check_fields(given: Iterable[str], fields: Mapping[str, Iterable[str]], options: Sequence[str] = ()) -> None:
+    """UsageError for a name that is no field of any experiment (`fields`, by experiment's name).
+
+    `options` are those of the command itself, which a slip may have been meant to be. All fields of all experiments
+    are too many for one line: told are those of the experiment that has what is near, or was asked for alone.
+    """
+    known = {experiment: list(dict.fromkeys(names)) for experiment, names in fields.items()}
+    for name in given:
+        if any(name in names for names in known.values()):
+            continue
+        near = nearest(name, [*dict.fromkeys(field for names in known.values() for field in names), *options])
+        having = [experiment for experiment, names in known.items() if near in names]
+        hint = f" (perhaps you meant {near!r})" if near else ""
+        if len(having) == 1 or len(known) == 1:
+            (experiment,) = having or known
+            allowed = f"{experiment} has {', '.join(known[experiment]) or 'no fields'}"
+        elif having:
+            allowed = f"of {', '.join(having)}"
+        elif near:
+            allowed = "`repro run --help` shows the options"
+        else:
+            allowed = f"--only with one of {', '.join(known)} shows its fields"
+        what = "option or config field" if options else "config field"
+        raise UsageError(f"unknown {what} {name!r}{hint}; {allowed}")
 
 
 def _set(config: Any, texts: Mapping[str, str]) -> Any:

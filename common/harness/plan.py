@@ -132,7 +132,7 @@ def _chosen(
         raise UsageError(f"{paper.slug} has no preset {preset!r}; it has: {', '.join(has) or 'none'}")
     for name in only or ():
         if name not in grids:
-            raise unknown(f"experiment of {paper.slug} in preset {preset!r}", name, grids)
+            raise unknown("experiment", name, grids, f"of {paper.slug} in preset {preset!r}")
     return {name: grid for name, grid in grids.items() if only is None or name in only}
 
 
@@ -153,7 +153,8 @@ class _Expansion:
                 f"{self.paper.slug}: experiments need each other in a circle: {' → '.join((*needed_by, name))}"
             )
         if name not in self.experiments:
-            raise unknown(f"experiment of {self.paper.slug} needed by {needed_by[-1]!r}", name, self.experiments)
+            where = f"of {self.paper.slug}, needed by {needed_by[-1]!r}"
+            raise unknown("experiment", name, self.experiments, where)
         experiment = self.experiments[name]
         if not isinstance(config, experiment.config):
             raise TypeError(f"{self.paper.slug}/{name} takes a {experiment.config.__name__}, not {config!r}")

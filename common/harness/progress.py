@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from common.harness.execute import Done, Failure
 from common.harness.plan import RunSpec
+from common.harness.show import wrapped
 from common.harness.wording import duration
 
 if TYPE_CHECKING:
@@ -36,7 +37,11 @@ class Progress:
         pass
 
     def note(self, text: str) -> None:
-        """One line that is no run's event."""
+        """One line that is no run's event, wrapped where it is too long."""
+        self.quote(wrapped(text))
+
+    def quote(self, text: str) -> None:
+        """Lines of a log, as they are."""
         print(text, file=self.stream, flush=True)
 
     def started(self, spec: RunSpec) -> None:
@@ -54,7 +59,7 @@ class Progress:
             self.note(f"[{self.counted}/{self.total}] failed {spec}: {result.message}")
             if result.folder:
                 self.note(f"  {result.folder}")
-                self.note("\n".join(f"  | {line}" for line in result.log_tail.splitlines()))
+                self.quote("\n".join(f"  | {line}" for line in result.log_tail.splitlines()))
         elif result.reused:
             self.reused += 1
             self.note(f"[{self.counted}/{self.total}] reused {spec}, made by another process")
@@ -131,7 +136,7 @@ class LiveProgress(Progress):
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def note(self, text: str) -> None:
+    def quote(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def started_line(self, text: str) -> None:
@@ -157,7 +162,7 @@ class LiveProgress(Progress):
 class SilentProgress(Progress):
     """Nothing."""
 
-    def note(self, text: str) -> None:
+    def quote(self, text: str) -> None:
         pass
 
 

@@ -11,12 +11,12 @@ from typing import Any
 from common.harness import check as regression
 from common.harness import index, show
 from common.harness import report as reports
-from common.harness.commands import check_device, default_device, prepare, shown, start
+from common.harness.commands import check_device, default_device, prepare, start
 from common.harness.errors import UsageError
 from common.harness.paper import Paper, discover
 from common.harness.plan import plan
 from common.harness.store import Store
-from common.harness.workplace import REPORTS, check_preset, find_paper, runs_folder
+from common.harness.workplace import REPORTS, check_preset, find_paper, runs_folder, shown
 
 
 def check(options: Namespace) -> int:

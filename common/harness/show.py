@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +20,7 @@ COLOURS = {"holds": "green", "fails": "bold red", "inconclusive": "yellow"}
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """Print a table that fits the terminal; in a pipe it has 100 columns and no colours."""
+    """Print a table of `width()` columns at most; in a pipe it has no colours."""
     made = _empty(columns, title)
     for row in rows:
         made.add_row(*(_coloured(text) for text in row))
@@ -48,14 +51,34 @@ def as_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def width() -> int:
+    """Columns of a line: as COLUMNS says, else the terminal's; 80 where there is none."""
+    return max(40, shutil.get_terminal_size((80, 24)).columns)
+
+
+def wrapped(text: str) -> str:
+    """`text` broken between words into lines of `width()` columns at most. A longer word, as a path, stays whole."""
+    columns = width()
+    return "\n".join(line if len(line) <= columns else _wrap(line, columns) for line in text.split("\n"))
+
+
+def _wrap(line: str, columns: int) -> str:
+    # Below the text that follows a label in a column of its own, else indented by two.
+    label = re.match(r" *\S+ {2,}", line)
+    indent = len(label[0]) if label else len(line) - len(line.lstrip()) + 2
+    return textwrap.fill(
+        line, columns, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False, tabsize=4
+    )
+
+
 def say(text: str) -> None:
-    """Print a line of text as it is."""
-    print(text, flush=True)
+    """Print a line of text, wrapped where it is too long."""
+    print(wrapped(text), flush=True)
 
 
 def warn(text: str) -> None:
-    """Print a line on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a line on standard error, wrapped where it is too long."""
+    print(wrapped(text), file=sys.stderr, flush=True)
 
 
 def _empty(columns: Sequence[str], title: str | None) -> Table:
@@ -77,5 +100,4 @@ def _coloured(text: str) -> Text:
 def _print(made: Table) -> None:
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
-    console.print(made)
+    Console(width=width(), highlight=False).print(made)

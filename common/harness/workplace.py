@@ -31,3 +31,11 @@ def check_preset(preset: str) -> str:
 def runs_folder() -> Path:
     """Where runs lie: `REPRO_RUNS`, else runs/ in the repository."""
     return Path(os.environ.get("REPRO_RUNS") or ROOT / "runs").expanduser().absolute()
+
+
+def shown(path: Path) -> str:
+    """A path as a person would type it from here."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

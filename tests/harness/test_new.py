@@ -1,5 +1,6 @@
 """`repro new`: everything it writes runs and passes at once, and it refuses to write over anything."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,16 @@ NEW = ("new", "week11-foo", "--title", "Foo: a study", "--arxiv", "2401.01234")
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = make_tree(tmp_path_factory.mktemp("tree"))
+    before = files(tree)
     made = repro(tree, *NEW)
     assert made.returncode == 0, made.stdout + made.stderr
+    said = made.stdout.splitlines()
+    told = {line.removeprefix("wrote").strip() for line in said if line.startswith("wrote ")}
+    new = {path for path in files(tree) - before if (tree / path).is_file()}
+    changed = {"mkdocs.yml", "reports/results.md", "reports/index.json"}
+    assert {path for path in new if not path.startswith("runs/")} | changed == told, "every file is told"
+    assert any(re.fullmatch(r"ran +20 runs of the quick preset, kept in runs/foo", line) for line in said)
+    assert made.stderr == "", "no line for every run"
     return tree
 
 
