@@ -1,0 +1,120 @@
+"""The chain that the page of week 9 runs in the browser, against sums over all sentences of a space small enough for them.
+
+The oracle knows nothing of forward and backward messages: it lists all V^L sentences and takes matrix exponentials.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from scipy.linalg import expm
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    from tests.site.conftest import Traffic
+
+pytestmark = pytest.mark.browser
+V, LENGTH = 3, 4
+SIGMA, EARLIER = 0.9, 0.35
+
+CALL = """async ([source, graph, tokens, given, sigma, earlier]) => {
+  const chain = await import('/javascripts/sedd-chain.js');
+  const on = chain.graphOf(graph, source.vocab);
+  const plain = rows => rows.map(row => [...row]);
+  return tokens.map(x => {
+    const score = chain.concreteScore(source, on, x, sigma, given);
+    return {
+      score: plain(score),
+      tweedie: plain(score.map((s, i) => chain.tweedie(on, s, x[i], sigma - earlier))),
+      euler: plain(score.map((s, i) => chain.euler(on, s, x[i], 1e-3))),
+      logProb: x.includes(source.vocab) ? null : chain.logProb(source, x),
+    };
+  });
+}"""
+
+
+class Enumerated:
+    """p_0 over all sentences of a random chain with memory 2, and the joint law of x_s and x_t by Kronecker products."""
+
+    def __init__(self, graph: str) -> None:
+        rng = np.random.default_rng(7)
+        self.first = rng.dirichlet(np.ones(V))
+        self.second = rng.dirichlet(np.ones(V), size=V)
+        self.next = rng.dirichlet(np.ones(V), size=(V, V))
+        self.size = V if graph == "uniform" else V + 1
+        self.rate = -np.eye(self.size)  # columns sum to 0: rate[y, x] is from x to y
+        self.rate[-1 if graph == "absorbing" else slice(None)] += 1 if graph == "absorbing" else 1 / V
+        self.states = list(product(range(self.size), repeat=LENGTH))
+        self.p0 = np.array([self.source(x) for x in self.states])
+
+    def source(self, x: tuple[int, ...]) -> float:
+        if max(x) >= V:
+            return 0.0
+        a, b, c, d = x
+        return float(self.first[a] * self.second[a, b] * self.next[a, b, c] * self.next[b, c, d])
+
+    def kernel(self, sigma: float) -> np.ndarray:
+        token = expm(sigma * self.rate)
+        whole = np.eye(1)
+        for _ in range(LENGTH):
+            whole = np.kron(whole, token)
+        return whole
+
+    def for_browser(self) -> dict[str, Any]:
+        return {
+            "vocab": V,
+            "first": self.first.tolist(),
+            "second": self.second.ravel().tolist(),
+            "next": self.next.ravel().tolist(),
+        }
+
+
+def ask(page: Page, exact: Enumerated, graph: str, given: list[bool], tokens: list[list[int]]) -> list[dict[str, Any]]:
+    page.goto("weeks/09-sedd/")
+    # The source arrives as plain arrays; the recursions want `map` to keep 64-bit numbers, which plain arrays do too.
+    answers: list[dict[str, Any]] = page.evaluate(CALL, [exact.for_browser(), graph, tokens, given, SIGMA, EARLIER])
+    return answers
+
+
+@pytest.mark.parametrize("graph", ["uniform", "absorbing"])
+def test_ratios_and_both_steps_equal_sums_over_all_sentences(opened: tuple[Page, Traffic], graph: str) -> None:
+    page, _ = opened
+    exact = Enumerated(graph)
+    p_t = exact.kernel(SIGMA) @ exact.p0
+    joint = exact.kernel(SIGMA - EARLIER) * (exact.kernel(EARLIER) @ exact.p0)  # [x_t, x_s]
+    answers = ask(page, exact, graph, [False] * LENGTH, [list(x) for x in exact.states])
+    index = {x: k for k, x in enumerate(exact.states)}
+    for k, (x, answer) in enumerate(zip(exact.states, answers, strict=True)):
+        if answer["logProb"] is not None:
+            assert answer["logProb"] == pytest.approx(np.log(exact.p0[k]), rel=1e-12)
+        for i in range(LENGTH):
+            ratios = [p_t[index[(*x[:i], y, *x[i + 1 :])]] / p_t[k] for y in range(exact.size)]
+            np.testing.assert_allclose(answer["score"][i], ratios, rtol=1e-9)
+            # The exact law of the i-th token at the earlier time, whatever the others are then.
+            earlier = np.zeros(exact.size)
+            for j, y in enumerate(exact.states):
+                earlier[y[i]] += joint[k, j]
+            np.testing.assert_allclose(answer["tweedie"][i], earlier / joint[k].sum(), atol=1e-12)
+            jumps = 1e-3 * exact.rate[x[i]] * ratios
+            jumps[x[i]] = 1 - (jumps.sum() - jumps[x[i]])
+            np.testing.assert_allclose(answer["euler"][i], jumps, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("graph", ["uniform", "absorbing"])
+def test_given_letters_condition_the_source(opened: tuple[Page, Traffic], graph: str) -> None:
+    """With the second and fourth letters given, the ratios are those of the source conditioned on them."""
+    page, _ = opened
+    exact = Enumerated(graph)
+    conditioned = exact.p0 * np.array([x[1] == 2 and x[3] == 0 for x in exact.states])
+    token, still = expm(SIGMA * exact.rate), np.eye(exact.size)
+    p_t = np.kron(np.kron(token, still), np.kron(token, still)) @ conditioned
+    index = {x: k for k, x in enumerate(exact.states)}
+    noisy = [[a, 2, c, 0] for a in range(exact.size) for c in range(exact.size)]
+    for x, answer in zip(noisy, ask(page, exact, graph, [False, True, False, True], noisy), strict=True):
+        for i in (0, 2):
+            ratios = [p_t[index[(*x[:i], y, *x[i + 1 :])]] / p_t[index[tuple(x)]] for y in range(exact.size)]
+            np.testing.assert_allclose(answer["score"][i], ratios, rtol=1e-9)
