@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,11 +57,11 @@ class Paper:
 
 
 def discover(package: str = "papers") -> dict[str, Paper]:
-    """All cards below `package`, by slug, in the order of their weeks."""
+    """All cards below `package`, by slug, in the order of their weeks. A package that has no card yet is no paper."""
     root = importlib.import_module(package)
     cards = [
         importlib.import_module(f"{package}.{found.name}.paper").PAPER
         for found in pkgutil.iter_modules(root.__path__)
-        if found.ispkg
+        if found.ispkg and importlib.util.find_spec(f"{package}.{found.name}.paper")
     ]
     return {card.slug: card for card in sorted(cards, key=lambda card: (card.week, card.slug))}

@@ -302,6 +302,18 @@ def test_doctor_heeds_the_markers_of_the_lock(tmp_path: Path, monkeypatch: pytes
     assert found("torch==0.1") == ("wrong", "not as locked: torch")
 
 
+def test_a_package_without_a_card_is_no_paper_yet(tree: Path) -> None:
+    half = tree / "papers" / "half"
+    half.mkdir()
+    (half / "__init__.py").write_text('"""Begun yesterday."""\n')
+    try:
+        listed, asked = session(tree, ["list", "--json"], ["run", "half"])
+    finally:
+        shutil.rmtree(half)
+    assert {record["paper"] for record in json.loads(listed.out)} >= {"edm", "foo"}
+    assert (asked.code, asked.err.partition(";")[0]) == (2, "repro: unknown paper 'half'")
+
+
 def test_a_reader_that_leaves_early_is_no_error(tree: Path) -> None:
     listing = subprocess.Popen(
         [sys.executable, "-m", "common.harness.cli", "list", "--json"],
