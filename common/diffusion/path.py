@@ -136,7 +136,7 @@ class VP(GaussianPath):
 
     def integrated_beta(self, t: Tensor) -> Tensor:
         """B(t), the integral of β from 0 to t."""
-        return t * (self.beta_min + self.beta_d * t / 2)
+        return 0.5 * self.beta_d * t**2 + self.beta_min * t
 
     def alpha(self, t: Tensor) -> Tensor:
         return torch.exp(-self.integrated_beta(t) / 2)

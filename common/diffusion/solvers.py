@@ -75,16 +75,12 @@ def euler(
     Returns: x at sigma = 0, (B, *D), float64.
     Raises: ValueError from `validate_sigmas`.
     """
-    sigmas = validate_sigmas(sigmas).to(x.device)
-    x = x.to(torch.float64)
-    if callback:
-        callback(x)
-    for sigma, sigma_next in pairwise(sigmas):
+
+    def step(x: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
         d = (x - denoiser(x, sigma).to(x)) / sigma
-        x = x + (sigma_next - sigma) * d
-        if callback:
-            callback(x)
-    return x
+        return x + (sigma_next - sigma) * d
+
+    return _descend(step, x, sigmas, callback)
 
 
 @torch.no_grad()
@@ -101,17 +97,31 @@ def heun(
 
     Args, returns and errors as for `euler`.
     """
-    sigmas = validate_sigmas(sigmas).to(x.device)
-    x = x.to(torch.float64)
-    if callback:
-        callback(x)
-    for sigma, sigma_next in pairwise(sigmas):
+
+    def step(x: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
         d = (x - denoiser(x, sigma).to(x)) / sigma
         x_next = x + (sigma_next - sigma) * d
         if sigma_next > 0:
             d_next = (x_next - denoiser(x_next, sigma_next).to(x)) / sigma_next
             x_next = x + (sigma_next - sigma) * (d + d_next) / 2
-        x = x_next
+        return x_next
+
+    return _descend(step, x, sigmas, callback)
+
+
+def _descend(
+    step: Callable[[Tensor, Tensor, Tensor], Tensor],
+    x: Tensor,
+    sigmas: Tensor | Sequence[float],
+    callback: Callable[[Tensor], None] | None,
+) -> Tensor:
+    """Take `step(x, sigma, sigma_next)` down the whole grid, in float64, and show every state to `callback`."""
+    sigmas = validate_sigmas(sigmas).to(x.device)
+    x = x.to(torch.float64)
+    if callback:
+        callback(x)
+    for sigma, sigma_next in pairwise(sigmas):
+        x = step(x, sigma, sigma_next)
         if callback:
             callback(x)
     return x

@@ -15,6 +15,8 @@ from math import inf, log, pi
 import torch
 from torch import Tensor
 
+from common.diffusion import path
+
 
 class Schedule(ABC):
     """σ(t) and s(t) with their derivatives, at any shape of `t`, in the dtype of `t`. Unless scaled, s(t) = 1."""
@@ -70,7 +72,7 @@ class SquareRoot(Schedule):
 
 @dataclass(frozen=True)
 class LinearBeta(Schedule):
-    """σ(t) = √(exp(β_d t²/2 + β_min t) − 1): the noise level of variance preserving with linear β (Table 1, VP).
+    """σ(t) = √(exp(β_d t²/2 + β_min t) − 1): the noise level σ/α of the variance-preserving path (Table 1, VP).
 
     Raises ValueError where σ(t) would not rise from σ(0) = 0.
     """
@@ -94,14 +96,20 @@ class LinearBeta(Schedule):
         beta_d = 2 * (a / epsilon_s - b) / (epsilon_s - 1)
         return LinearBeta(beta_d, b - beta_d / 2)
 
+    @property
+    def vp(self) -> path.VP:
+        """The variance-preserving path of these β."""
+        return path.VP(self.beta_d, self.beta_min)
+
     def sigma(self, t: Tensor) -> Tensor:
-        return torch.expm1(0.5 * self.beta_d * t**2 + self.beta_min * t).sqrt()
+        return torch.expm1(self.vp.integrated_beta(t)).sqrt()
 
     def sigma_deriv(self, t: Tensor) -> Tensor:
         sigma = self.sigma(t)
-        return 0.5 * (self.beta_min + self.beta_d * t) * (sigma + 1 / sigma)
+        return 0.5 * self.vp.beta(t) * (sigma + 1 / sigma)
 
     def sigma_inv(self, sigma: Tensor) -> Tensor:
+        # Unlike the path's inverse, whose quotient is 0/0 there, it has σ⁻¹(0) = 0 at β_min = 0 too.
         return ((self.beta_min**2 + 2 * self.beta_d * torch.log1p(sigma**2)).sqrt() - self.beta_min) / self.beta_d
 
 
