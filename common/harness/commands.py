@@ -21,6 +21,7 @@ from common.harness.overrides import check_fields, fields_of
 from common.harness.paper import Paper, discover
 from common.harness.plan import RunSpec, plain, plan
 from common.harness.store import Store
+from common.harness.swap import check_writable, recover
 from common.harness.workplace import REPORTS, ROOT, check_preset, find_paper, runs_folder, shown
 
 MOST_SEEDS = 10_000
@@ -69,7 +70,7 @@ def run(options: Namespace) -> int:
     if whole:
         _leave_reports(findings, store, bool(outcome.finished))
     for slug in planned:
-        reports.recover(REPORTS / slug / preset)
+        recover(REPORTS / slug / preset)
     failing = [record for record in records if record["verdict"] == "fails"]
     news = [record for record in failing if record["id"] not in recorded_failures(REPORTS / record["paper"] / preset)]
     if not options.json:
@@ -119,7 +120,7 @@ def _closing_words(outcome: Outcome, store: Store, whole: bool, changed: bool) -
 def report(options: Namespace) -> int:
     """`repro report`: write reports/ from finished runs."""
     root = Path(options.into) if options.into else REPORTS
-    reports.check_writable(root)
+    check_writable(root)
     papers = [find_paper(options.slug)] if options.slug else list(discover().values())
     presets = [check_preset(options.preset)] if options.preset else list(PRESETS)
     store = Store(runs_folder())

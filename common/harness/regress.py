@@ -16,6 +16,7 @@ from common.harness.errors import UsageError
 from common.harness.paper import Paper, discover
 from common.harness.plan import plan
 from common.harness.store import Store
+from common.harness.swap import check_writable, recover
 from common.harness.workplace import REPORTS, check_preset, find_paper, runs_folder, shown
 
 
@@ -44,7 +45,7 @@ def check(options: Namespace) -> int:
 def bless(options: Namespace) -> int:
     """`repro bless`: rerun, show what moved, and make the new report the committed one."""
     root = Path(options.into) if options.into else REPORTS
-    reports.check_writable(root)
+    check_writable(root)
     chosen = [(find_paper(options.slug), check_preset(options.preset or "quick"))] if options.slug else None
     for paper, preset in chosen or _committed(options):
         folder = root / paper.slug / preset
@@ -73,7 +74,7 @@ def _committed(options: Namespace) -> list[tuple[Paper, str]]:
     """The papers and presets that a check is about: those named, or every paper with a committed quick report."""
     preset = check_preset(options.preset or "quick")
     for slug in discover():
-        reports.recover(REPORTS / slug / preset)
+        recover(REPORTS / slug / preset)
     if options.slug:
         return [(find_paper(options.slug), preset)]
     return [(paper, preset) for slug, paper in discover().items() if (REPORTS / slug / preset / "claims.json").exists()]

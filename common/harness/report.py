@@ -20,19 +20,16 @@ from __future__ import annotations
 import csv
 import importlib
 import json
-import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.harness.claims import Judgement, judge_all
-from common.harness.errors import UsageError
 from common.harness.paper import Paper
 from common.harness.plan import RunSpec
-from common.harness.store import Store, hold
+from common.harness.store import Store
+from common.harness.swap import swapped_in
 from common.harness.wording import Record, duration, lines
 
 if TYPE_CHECKING:
@@ -111,62 +108,6 @@ def write(findings: Findings, store: Store, root: Path) -> Path:
         (folder / "figures.md").write_text(_draw_figures(findings, store, folder / "figures"))
         write_json(_provenance(findings), folder / "provenance.json")
     return target
-
-
-def check_writable(root: Path) -> None:
-    """UsageError, before any work, where no report can be written below `root`."""
-    there = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write a report to {root}: {there} is not a writable folder; name one that is")
-
-
-@contextmanager
-def swapped_in(target: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `target` on leaving without an error; nothing is left otherwise.
-
-    One process writes at a time. No system puts a folder in another's place in one step, so a kill may come when the
-    old one is set aside and the new one not yet there: `recover` then brings the old one back.
-    """
-    new, old = _beside(target)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(hold(_lock(target)))
-            _settle(target)
-            new.mkdir()
-        except OSError as error:
-            raise UsageError(
-                f"cannot write a report to {target}: {error.strerror}; name a folder that is writable"
-            ) from error
-        try:
-            yield new
-            if target.exists():
-                os.replace(target, old)
-            os.replace(new, target)
-        finally:
-            _settle(target)
-
-
-def recover(target: Path) -> None:
-    """Bring back the report that a kill in the middle of `swapped_in` left under another name."""
-    if any(path.exists() for path in _beside(target)):
-        with hold(_lock(target)):
-            _settle(target)
-
-
-def _settle(target: Path) -> None:
-    new, old = _beside(target)
-    if old.exists() and not target.exists():
-        os.replace(old, target)
-    shutil.rmtree(old, ignore_errors=True)
-    shutil.rmtree(new, ignore_errors=True)
-
-
-def _beside(target: Path) -> tuple[Path, Path]:
-    return target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
-
-
-def _lock(target: Path) -> Path:
-    return target.with_name(f".{target.name}.lock")
 
 
 def write_json(value: Any, path: Path) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from means import LEVEL, PAPER, RATE
+from toy.means import LEVEL, PAPER, RATE
 
 from common.harness import report
 from common.harness.check import Baseline, Change, compare, read_baseline
@@ -103,7 +103,7 @@ def test_a_planted_fault_turns_the_check_red(tmp_path: Path, monkeypatch: pytest
     launch(specs, store, progress=False)
     baseline = read_baseline(report.write(report.collect(PAPER, "quick", specs, store), store, tmp_path / "reports"))
 
-    import means
+    from toy import means
 
     honest = means.EXPERIMENTS[0].function
 

@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from means import PAPER
+from toy.means import PAPER
 
-from common.harness import index, report
+from common.harness import index, report, swap
 from common.harness.errors import UsageError
 from common.harness.launch import launch
 from common.harness.plan import RunSpec, plan
@@ -163,7 +163,7 @@ def test_an_error_leaves_the_old_report_as_it_was(tmp_path: Path) -> None:
     target = tmp_path / "means" / "quick"
 
     def fill(text: str) -> None:
-        with report.swapped_in(target) as folder:
+        with swap.swapped_in(target) as folder:
             (folder / "claims.md").write_text(text)
             if text == "half":
                 raise RuntimeError("half way")
@@ -180,25 +180,25 @@ def test_an_error_leaves_the_old_report_as_it_was(tmp_path: Path) -> None:
 def test_a_kill_between_the_renames_loses_nothing(tmp_path: Path, renames: int) -> None:
     """The process dies without a word before the first or the second rename; the next command puts things right."""
     target = tmp_path / "means" / "quick"
-    with report.swapped_in(target) as folder:
+    with swap.swapped_in(target) as folder:
         (folder / "claims.md").write_text("old")
     killed = f"""
 import os
 from pathlib import Path
-from common.harness import report
+from common.harness import swap
 rename, left = os.replace, [{renames}]
 def replace(source, destination):
     if not left[0]:
         os._exit(9)
     left[0] -= 1
     rename(source, destination)
-report.os.replace = replace
-with report.swapped_in(Path({str(target)!r})) as folder:
+swap.os.replace = replace
+with swap.swapped_in(Path({str(target)!r})) as folder:
     (folder / "claims.md").write_text("new")
 """
     assert subprocess.run([sys.executable, "-c", killed], cwd=ROOT).returncode == 9
     assert target.exists() is (renames == 0)
-    report.recover(target)
+    swap.recover(target)
     assert contents(tmp_path) == {"means/quick/claims.md": b"old"}
     assert [path.name for path in target.parent.iterdir()] == ["quick"]
 
@@ -208,9 +208,9 @@ def test_two_processes_that_write_a_report_take_turns(tmp_path: Path) -> None:
     writer = f"""
 import time
 from pathlib import Path
-from common.harness import report
+from common.harness import swap
 for _ in range(20):
-    with report.swapped_in(Path({str(target)!r})) as folder:
+    with swap.swapped_in(Path({str(target)!r})) as folder:
         (folder / "one").write_text("")
         time.sleep(0.01)
         (folder / "two").write_text("")

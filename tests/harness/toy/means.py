@@ -1,7 +1,7 @@
 """A paper small enough to see through: the error of a mean of n draws falls as n^(-1/2). For the tests of reports."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +11,7 @@ from common.harness.claims import Claim, Criterion, Quantity
 from common.harness.experiment import Experiment, Grid, Row, Run
 from common.harness.figure import Figure, Results
 from common.harness.measures import loglog_slope, value_at
-from common.harness.paper import Paper
+from toy.paper import PAPER as TOY
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,16 @@ FIGURES = (
 )
 RATE = Quantity("slope", "means", loglog_slope("n", "error"), Criterion(-0.55, -0.45, "a guess"), -0.5, floor=0.01)
 LEVEL = Quantity("level at 16", "means", value_at("error", n=16), Criterion(0.2, 0.3), scale="log", floor=0.05)
-PAPER = Paper(
+PAPER = replace(
+    TOY,
     slug="means",
     title="On | means",
-    authors=("A. Author",),
-    arxiv="2401.00001",
     week=3,
-    date="2024-10-16",
-    theme="Averages",
-    summary="Means are good.",
     claims=(
         Claim("rate", "The error falls as n^-1/2.", "Theorem 1", (RATE,)),
         Claim("table", "The table | is so.", "Table 1", (RATE, LEVEL), deviation="Fewer draws."),
         Claim("later", "It scales.", "Table 2", (Quantity("x", "never", value_at("x"), Criterion(0)),), ("small",)),
     ),
-    experiments="means",
-    figures="means",
+    experiments="toy.means",
+    figures="toy.means",
 )
