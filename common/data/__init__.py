@@ -1,4 +1,5 @@
-"""Data sets as tensors: 2-D toys (`toy`), images (`images`), and the place on disk where files lie (`home`).
+"""Data sets as tensors: 2-D toys (`toy`), images (`images`), text (`text`), Markov sources (`markov`).
 
-Nothing here is downloaded for the `quick` preset: toys are drawn, and the 8×8 digits come inside scikit-learn.
+Files lie where `home` says. Nothing is downloaded for the `quick` preset: toys and Markov sources are drawn, and the
+8×8 digits come inside scikit-learn.
 """

@@ -1,1 +1,1 @@
-"""Backbones F_θ(x, c_noise): a perceptron for points of a plane, and the U-Nets of Song et al. as EDM trains them."""
+"""Backbones F_θ(x, c_noise): a perceptron for points of a plane, the U-Nets of Song et al., and a transformer over tokens."""
