@@ -175,6 +175,9 @@ async function start(root) {
     choose(to);
   });
   begin();
+  goTo(steps() / 2);
+  chosen = x.indexOf(graph.mask);
+  draw();
 }
 
 const root = document.querySelector("#sedd-walk");
