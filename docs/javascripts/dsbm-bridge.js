@@ -123,8 +123,10 @@ function schrodinger([p, q], sigma) {
 const divergence = (p, q) => p.reduce((sum, value, k) => sum + (value > 1e-300 ? value * Math.log(value / q[k]) : 0), 0);
 const variation = (p, q) => p.reduce((sum, value, k) => sum + Math.abs(value - q[k]) / 2, 0);
 const moment = (coupling, f) => coupling.reduce((sum, p, k) => sum + p * f(place(Math.floor(k / GRID)), place(k % GRID)), 0);
-const covariance = (coupling) =>
-  moment(coupling, (x, y) => x * y) - moment(coupling, (x) => x) * moment(coupling, (_, y) => y);
+const covariance = (coupling) => {
+  const value = moment(coupling, (x, y) => x * y) - moment(coupling, (x) => x) * moment(coupling, (_, y) => y);
+  return Math.abs(value) < 1e-9 ? 0 : value;
+};
 
 // All passes of both methods. Odd passes are backward in time, even ones forward.
 function iterate(ends, sigma) {
@@ -217,8 +219,8 @@ const PANEL = `
     <div><label for="b-pass">Pass <span class="value">0</span></label>
       <input id="b-pass" name="pass" type="range" min="0" max="${PASSES}" value="0"></div>
     <div><button type="button" name="next">Next pass</button></div>
-    <div><label for="b-sigma">σ of the reference <span class="value">1</span></label>
-      <input id="b-sigma" name="sigma" type="range" min="0.5" max="1.6" step="0.1" value="1"></div>
+    <div><label for="b-sigma">σ of the reference <span class="value">0.5</span></label>
+      <input id="b-sigma" name="sigma" type="range" min="0.4" max="1.6" step="0.1" value="0.5"></div>
     <div><label for="b-ends">Ends</label>
       <select id="b-ends" name="ends"><option value="modes">two modes to three</option><option value="gaussians">the paper's Gaussians</option></select></div>
     <div><button type="button" name="again">New noise</button></div>
@@ -229,14 +231,16 @@ const PANEL = `
 
 const LEFT = 110;
 const RIGHT = 610;
-const down = (i) => 158 - place(i) * 42;
+const SHOWN = 3.3;
+const down = (i) => 158 - place(i) * 47;
 
 // Filled: the iterate's marginal. Outlined: the data.
 function marginal(now, data, at, side) {
   const scale = 620 * side;
-  const outline = (weights) => weights.reduce((text, p, i) => `${text} ${(at + scale * p).toFixed(1)},${down(i).toFixed(1)}`, "");
+  const shown = [...now.keys()].filter((i) => Math.abs(place(i)) < SHOWN);
+  const outline = (weights) => shown.map((i) => `${(at + scale * weights[i]).toFixed(1)},${down(i).toFixed(1)}`).join(" ");
   return (
-    `<polygon points="${at},${down(0)}${outline(now)} ${at},${down(GRID - 1)}" fill="var(--line-1)" opacity="0.45"/>` +
+    `<polygon points="${at},${down(shown[0])} ${outline(now)} ${at},${down(shown[shown.length - 1])}" fill="var(--line-1)" opacity="0.45"/>` +
     `<polyline points="${outline(data)}" fill="none" stroke="var(--line-2)" stroke-width="1.6"/>`
   );
 }
@@ -247,7 +251,7 @@ function pathsPicture(paths, now, ends) {
     return `<polyline points="${points.join(" ")}" stroke="var(--line-${n < PATHS / 2 ? 1 : 2})"/>`;
   };
   return (
-    `<g fill="none" stroke-width="1.1" opacity="0.75">${paths.map(line).join("")}</g>` +
+    `<svg width="720" height="318"><g fill="none" stroke-width="1.1" opacity="0.75">${paths.map(line).join("")}</g></svg>` +
     marginal(now.start, ends[0], LEFT - 8, -1) +
     marginal(now.end, ends[1], RIGHT + 8, 1) +
     `<g fill="var(--md-default-fg-color)"><text x="${LEFT}" y="340" text-anchor="middle">t = 0, π₀</text>` +
@@ -262,16 +266,18 @@ function distancePicture(distance, method, pass) {
   const curve = (name, colour, dash, words) => {
     const points = distance[name].map((kl, n) => [across(n), up(kl)]);
     const [x, y] = points[PASSES];
+    const other = up(distance[name === "imf" ? "ipf" : "imf"][PASSES]);
+    const apart = Math.abs(y - other) < 22 ? (name === "imf" ? -9 : 11) : 0;
     return (
       `<polyline points="${points.join(" ")}" fill="none" stroke="${colour}" stroke-width="2" stroke-dasharray="${dash}"/>` +
       points.map(([cx, cy], n) => `<circle cx="${cx}" cy="${cy}" r="${name === method && n === pass ? 9 : 4}" fill="${colour}"/>`).join("") +
-      `<text x="${x + 14}" y="${y + 5}" fill="${colour}">${words}</text>`
+      `<text x="${x + 14}" y="${y + 5 + apart}" fill="${colour}">${words}</text>`
     );
   };
   const grid = [0, -1, -2, -3, -4, -5].map(
     (power) =>
       `<line x1="100" x2="560" y1="${up(10 ** power)}" y2="${up(10 ** power)}" stroke="var(--rule)"/>` +
-      `<text x="92" y="${up(10 ** power) + 5}" text-anchor="end">${power ? `1e−${-power}` : "1"}</text>`,
+      `<text x="92" y="${up(10 ** power) + 5}" text-anchor="end">${power ? `${power === lowest ? "≤ " : ""}1e−${-power}` : "1"}</text>`,
   );
   const marks = distance.imf.map((_, n) => `<text x="${across(n)}" y="222" text-anchor="middle">${n}</text>`);
   return (
