@@ -98,7 +98,7 @@ async function start(root) {
 
   function ratios() {
     const { sigma, rate } = noise(stop);
-    const title = `Letter ${chosen + 1} is ${spoken(letter(x[chosen]))}`;
+    const title = `Letter ${chosen + 1} is ${x[chosen] === graph.mask ? "masked" : spoken(letter(x[chosen]))}`;
     if (given[chosen]) return `<p>${title}, and given: it stays.</p>`;
     if (stop === 0) return `<p>${title}. Without noise there are no ratios; take a step of noise.</p>`;
     if (graph.mask >= 0 && x[chosen] !== graph.mask) return `<p>${title}. Only masks were ever put in, so its rates back are 0.</p>`;
