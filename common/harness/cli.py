@@ -37,8 +37,8 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see `{self.prog} --help`")
 
 
-def parser() -> Parser:
-    """The whole command line."""
+def parsers() -> tuple[Parser, dict[str, Parser]]:
+    """The whole command line, and each command's own part of it."""
     top = Parser(prog="repro", description="Generative-modelling papers, reproduced.", allow_abbrev=False)
     commands = top.add_subparsers(dest="command", metavar="command", required=True)
     sub = {
@@ -78,7 +78,7 @@ def parser() -> Parser:
     sub["new"].add_argument("--title", required=True, help="the paper's title")
     sub["new"].add_argument("--arxiv", required=True, help="its arXiv number, as in 2206.00364")
     sub["site"].add_argument("--serve", action="store_true", help="build, serve on this machine, rebuild on change")
-    return top
+    return top, sub
 
 
 def split_overrides(argv: Sequence[str], known: argparse.ArgumentParser) -> tuple[list[str], dict[str, str]]:
@@ -120,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    top = parser()
+    top, sub = parsers()
     if not argv:
         top.print_help()
         return 0
@@ -128,14 +128,13 @@ def _main(argv: list[str]) -> int:
     if not command.startswith("-") and command not in COMMANDS:
         raise unknown("command", command, COMMANDS)
     given, overrides = argv, dict[str, str]()
-    run_parser = top._subparsers._group_actions[0].choices["run"]  # type: ignore[union-attr,index]
     if command == "run":
-        argv, overrides = split_overrides(argv, run_parser)
+        argv, overrides = split_overrides(argv, sub["run"])
     try:
         options = top.parse_args(argv)
     except SystemExit as leaving:  # --help
         return int(leaving.code or 0)
-    options.argv, options.overrides, options.known = given, overrides, list(run_parser._option_string_actions)
+    options.argv, options.overrides, options.known = given, overrides, list(sub["run"]._option_string_actions)
     module, _, function = COMMANDS[options.command][0].partition(":")
     return int(getattr(importlib.import_module(module), function)(options))
 

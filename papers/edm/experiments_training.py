@@ -84,7 +84,7 @@ class Perceptron(nn.Module):
         super().__init__()
         self.embed = PositionalEmbedding(self.FEATURES)
         self.mlp = MLP(prod(shape), hidden=hidden, features=self.FEATURES, generator=generator)
-        self.mlp.embed = self.embed  # type: ignore[assignment]
+        self.mlp.embed = self.embed  # type: ignore[assignment]  # declared as Fourier features; called alike
         self.gain = linear(self.FEATURES, prod(shape), generator, gain=1e-5)
 
     def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:

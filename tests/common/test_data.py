@@ -289,6 +289,6 @@ def test_a_corrupted_file_is_named_before_anything_is_fetched(tmp_path):
 
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="split is 'valid'; allowed: 'train', 'test', 'all'"):
-        digits("valid")  # type: ignore[arg-type]
+        digits("valid")  # type: ignore[arg-type]  # what is tested
     with pytest.raises(ValueError, match="resolution is 20; allowed: 7, 8, 14, 16, 28, 32"):
         mnist("train", 20)

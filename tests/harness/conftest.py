@@ -18,6 +18,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+# E402: the toys beside this file must be importable first.
 from common.harness.plan import RunSpec, plan  # noqa: E402
 from common.harness.store import Store  # noqa: E402
 

@@ -2,6 +2,7 @@
 
 import json
 from math import exp, inf, log, nan
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -107,8 +108,8 @@ def test_a_criterion_that_decides_nothing_is_refused(bounds: tuple[float, float]
         Criterion(*bounds)
 
 
-def quantity(name: str, values: list[float], criterion: Criterion, **more: object) -> Quantity:
-    return Quantity(name, "toy", lambda table: pd.Series(values), criterion, **more)  # type: ignore[arg-type]
+def quantity(name: str, values: list[float], criterion: Criterion, **more: Any) -> Quantity:
+    return Quantity(name, "toy", lambda table: pd.Series(values), criterion, **more)
 
 
 TOY = {"toy": pd.DataFrame({"seed": [0, 1, 2]})}

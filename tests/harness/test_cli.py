@@ -16,7 +16,7 @@ import pytest
 from trees import ROOT, Answer, make_tree, session
 
 from common.harness import doctor
-from common.harness.cli import COMMANDS, main, parser, split_overrides
+from common.harness.cli import COMMANDS, main, parsers, split_overrides
 from common.harness.commands import as_typed, parse_seeds, parse_workers
 from common.harness.errors import UsageError
 from common.harness.new import create
@@ -330,7 +330,7 @@ def test_a_reader_that_leaves_early_is_no_error(tree: Path) -> None:
 
 
 def test_experiment_fields_are_taken_out_of_the_command_line() -> None:
-    run = parser()._subparsers._group_actions[0].choices["run"]  # type: ignore[union-attr,index]
+    run = parsers()[1]["run"]
     ours, fields = split_overrides(["run", "--n-steps", "18", "edm", "--rho=7", "--seeds", "0", "--low=-3"], run)
     assert ours == ["run", "edm", "--seeds", "0"]
     assert fields == {"n_steps": "18", "rho": "7", "low": "-3"}

@@ -102,7 +102,8 @@ def test_resources_and_version_are_the_experiments(toy: Any) -> None:
     gpu = toy.plan("small", ["tensors"], device="cuda")[0]
     assert (gpu.resources, gpu.device) == (Resources(cpus=2, gpus=1.0), "cuda")
     shared = dataclasses.replace(EXPERIMENTS[0], resources={"quick": Resources(gpus=0.25)}, version=7)
-    on_gpu, on_cpu = (plan(Card((shared,)), "quick", device=device)[0] for device in ("cuda:1", "cpu"))  # type: ignore[arg-type]
+    card: Any = Card((shared,))
+    on_gpu, on_cpu = (plan(card, "quick", device=device)[0] for device in ("cuda:1", "cpu"))
     assert (on_gpu.resources.gpus, on_cpu.resources.gpus) == (0.25, 0.0)
     assert on_cpu.version == 7
 
@@ -181,5 +182,6 @@ def test_experiments_that_need_each_other_are_refused() -> None:
         Experiment(chicken, Noise, grid, needs=lambda config, seed: {"egg": Need("egg", config, seed)}),
         Experiment(egg, Noise, grid, needs=lambda config, seed: {"chicken": Need("chicken", config, seed)}),
     )
+    card: Any = Card(pair)
     with pytest.raises(ValueError, match="chicken → egg → chicken"):
-        plan(Card(pair), "quick")  # type: ignore[arg-type]
+        plan(card, "quick")

@@ -68,9 +68,12 @@ def walk(config: Walk, seed: int, run: Run) -> Sequence[Row]:
     return [{"x": state["x"]}]
 
 
+Moods = Literal["fine", "raise", "exit", "nan loss", "nan row", "clash", "no room for rows", "large"]
+
+
 @dataclass(frozen=True)
 class Mood:
-    mood: Literal["fine", "raise", "exit", "nan loss", "nan row", "clash", "no room for rows", "large"] = "fine"
+    mood: Moods = "fine"
 
 
 def moody(config: Mood, seed: int, run: Run) -> Sequence[Row]:
@@ -97,7 +100,7 @@ def moody(config: Mood, seed: int, run: Run) -> Sequence[Row]:
 
 @dataclass(frozen=True)
 class Lesson:
-    mood: str = "fine"
+    mood: Moods = "fine"
 
 
 def student(config: Lesson, seed: int, run: Run) -> Sequence[Row]:
@@ -106,7 +109,7 @@ def student(config: Lesson, seed: int, run: Run) -> Sequence[Row]:
 
 
 def _teacher(config: Lesson, seed: int) -> Mapping[str, Need]:
-    return {"teacher": Need("moody", Mood(config.mood), 0)}  # type: ignore[arg-type]
+    return {"teacher": Need("moody", Mood(config.mood), 0)}
 
 
 EXPERIMENTS = (

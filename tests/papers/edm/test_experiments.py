@@ -214,6 +214,7 @@ def test_hyperparameters_keep_their_proportions() -> None:
     assert a.lr_rampup == int(128_000 * 0.64 / 200)
     for config in (a, b):
         assert config.ema_rampup == 0.05
+        assert config.ema_halflife is not None
         assert config.ema_halflife > 0.05 * 128_000, "the ramp-up is what decides at this length"
 
 

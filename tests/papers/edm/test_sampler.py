@@ -316,7 +316,10 @@ def test_a_callback_sees_every_state():
 
 def test_state_is_float64_whatever_the_network_returns():
     x, sigmas = 80 * normal(8, 2), edm_sigmas(18)
-    rounded = lambda x, sigma: MIXTURE(x, sigma).float()  # noqa: E731
+
+    def rounded(x, sigma):
+        return MIXTURE(x, sigma).float()
+
     for sample in (edm_sampler, ablation_sampler):
         out = sample(rounded, x.float(), sigmas)
         assert out.dtype == torch.float64
