@@ -1,0 +1,80 @@
+"""What the figures of DSBM share: panels, and one colour and one mark for each method, never the colour alone."""
+
+from __future__ import annotations
+
+import matplotlib
+
+matplotlib.use("Agg")  # no display is needed, nor asked for
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as MatplotlibFigure
+
+from common.harness.statistics import student_t
+from papers.dsbm.published import Published
+
+COLOURS = sns.color_palette("colorblind")
+ORDER = ("DSB", "SB-CFM", "DSBM-IPF", "DSBM-IMF", "DSBM-IMF+", "OT-CFM", "CFM", "FM", "RF")
+COLOUR = dict(zip(ORDER, [COLOURS[i] for i in (1, 2, 0, 3, 4, 5, 7, 8, 9)], strict=True))
+MARKER = dict(zip(ORDER, "s^oDPvXhd", strict=True))
+
+
+def panels(rows: int, columns: int, width: float, height: float) -> tuple[MatplotlibFigure, np.ndarray]:
+    """A figure and its axes, (rows, columns)."""
+    sns.set_theme(
+        context="talk", style="ticks", font_scale=0.75, rc={"svg.hashsalt": "dsbm", "figure.facecolor": "white"}
+    )
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False)
+    return figure, axes
+
+
+def finish(figure: MatplotlibFigure, despine: bool = True) -> MatplotlibFigure:
+    if despine:
+        sns.despine(figure)
+    plt.close(figure)  # out of pyplot's hands; the figure itself stays drawable
+    return figure
+
+
+def where(table: pd.DataFrame, **values: object) -> pd.DataFrame:
+    for column, value in values.items():
+        table = table[table[column] == value]
+    return table
+
+
+def present(table: pd.DataFrame, methods: tuple[str, ...] = ORDER) -> list[str]:
+    """The methods that `table` has, in the order of all figures."""
+    found = set(table["method"])
+    return [method for method in methods if method in found]
+
+
+def interval(values: pd.Series) -> tuple[float, float]:
+    """The same interval as in the claims table."""
+    estimate = student_t([float(value) for value in values])
+    return (estimate.low, estimate.high)
+
+
+def by_pass(axes: Axes, table: pd.DataFrame, column: str, method: str) -> None:
+    """Mean over seeds after each pass, with its 95 % interval."""
+    groups = table.groupby("pass_number")[column]
+    mean, spread = groups.mean(), groups.agg(lambda values: (interval(values)[1] - interval(values)[0]) / 2)
+    axes.errorbar(mean.index, mean, spread, color=COLOUR[method], marker=MARKER[method], ls="none", label=method)
+
+
+def dots(axes: Axes, table: pd.DataFrame, column: str, methods: list[str]) -> None:
+    """A column of dots for each method: its seeds in grey, their mean and 95 % interval in the method's colour."""
+    for place, method in enumerate(methods):
+        values = where(table, method=method)[column].astype(float)
+        low, high = interval(values) if len(values) > 1 else (values.iloc[0], values.iloc[0])
+        bars = [[max(values.mean() - low, 0.0)], [max(high - values.mean(), 0.0)]]
+        axes.scatter([place] * len(values), values, color="0.65", s=14, zorder=1)
+        axes.errorbar([place], [values.mean()], bars, color=COLOUR[method], marker=MARKER[method], capsize=4, zorder=2)
+    axes.set_xticks(range(len(methods)), methods, rotation=35, ha="right")
+    axes.set_xlim(-0.6, len(methods) - 0.4)
+
+
+def beside(axes: Axes, place: int, method: str, cell: Published) -> None:
+    """A published value in white, to the right of `method`'s own column of dots."""
+    axes.errorbar([place + 0.28], [cell.mean], [cell.spread or 0.0], color="0.3", marker=MARKER[method], mfc="white")
