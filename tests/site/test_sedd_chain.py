@@ -118,3 +118,78 @@ def test_given_letters_condition_the_source(opened: tuple[Page, Traffic], graph:
         for i in (0, 2):
             ratios = [p_t[index[(*x[:i], y, *x[i + 1 :])]] / p_t[index[tuple(x)]] for y in range(exact.size)]
             np.testing.assert_allclose(answer["score"][i], ratios, rtol=1e-9)
+
+
+def test_draws_are_in_proportion_and_the_source_is_a_law(opened: tuple[Page, Traffic]) -> None:
+    """A thousand evenly spaced numbers instead of random ones give each weight its share, up to one."""
+    page, _ = opened
+    page.goto("weeks/09-sedd/")
+    drawn, totals = page.evaluate(
+        """async () => {
+          const chain = await import('/javascripts/sedd-chain.js');
+          const { SCENE } = await import('/javascripts/sedd-scene.js');
+          const counts = [0, 0, 0, 0];
+          for (let k = 0; k < 1000; k++) counts[chain.draw([2, 0, 5, 3], () => (k + 0.5) / 1000)] += 1;
+          const rows = [];
+          for (const memory of [1, 2]) {
+            const { vocab: V, first, second, next } = chain.sourceOf(SCENE, memory);
+            for (const table of [first, second, next])
+              for (let k = 0; k < table.length; k += V) rows.push(table.slice(k, k + V).reduce((a, b) => a + b, 0));
+          }
+          return [counts, rows];
+        }"""
+    )
+    np.testing.assert_allclose(drawn, [200, 0, 500, 300], atol=1)
+    np.testing.assert_allclose(totals, 1, rtol=1e-12)
+
+
+def test_a_reader_walks_into_noise_and_back_by_keyboard(opened: tuple[Page, Traffic]) -> None:
+    page, traffic = opened
+    page.goto("weeks/09-sedd/")
+    walk = page.locator("#sedd-walk")
+    status, tokens = walk.get_by_role("status"), walk.locator(".tokens")
+    walk.get_by_role("button", name="Start over").click()
+
+    def read() -> str:
+        return tokens.inner_text().replace("\n", "").replace("\u00a0", " ")
+
+    def press(name: str) -> None:
+        walk.get_by_role("button", name=name).focus()
+        page.keyboard.press("Enter")
+
+    sentence = "but soft what light through yonder window breaks"
+    assert read() == sentence
+    tokens.locator("button").first.focus()
+    for key in ("Enter", "ArrowRight", "Enter", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    walk.get_by_label("Time").focus()
+    for _ in range(16):
+        page.keyboard.press("ArrowRight")
+    noisy = read()
+    assert "Step 16 of 16" in status.inner_text()
+    assert noisy.startswith("but")  # what is given stays
+    assert noisy.count("?") >= 42  # of 45; each is left with probability 0.001
+    press("Back to text")
+    by_tweedie = read()
+    assert "?" not in by_tweedie
+    assert by_tweedie.startswith("but")
+    assert by_tweedie != sentence
+
+    # With masks and log-linear noise Euler's step is Tweedie's: the same chance gives the same letters.
+    walk.get_by_label("Step back by").select_option("euler")
+    press("Start over")
+    press("All the noise")
+    assert read() == noisy
+    press("Back to text")
+    assert read() == by_tweedie
+    # With geometric noise it is not.
+    walk.get_by_label("Noise", exact=True).select_option("geometric")
+    ends = set()
+    for sampler in ("euler", "tweedie"):
+        walk.get_by_label("Step back by").select_option(sampler)
+        press("Start over")
+        press("All the noise")
+        press("Back to text")
+        ends.add(read())
+    assert len(ends) == 2
+    assert (traffic.external, traffic.console) == ([], [])
