@@ -1,4 +1,4 @@
-"""The chain that the page of week 9 runs in the browser, against sums over all sentences of a space small enough for them.
+"""The chain that the page of week 9 runs in the browser, against sums over all sentences of a very small space.
 
 The oracle knows nothing of forward and backward messages: it lists all V^L sentences and takes matrix exponentials.
 """
@@ -38,7 +38,7 @@ CALL = """async ([source, graph, tokens, given, sigma, earlier]) => {
 
 
 class Enumerated:
-    """p_0 over all sentences of a random chain with memory 2, and the joint law of x_s and x_t by Kronecker products."""
+    """p_0 over all sentences of a random chain with memory 2, and e^{σQ} of whole sentences by Kronecker products."""
 
     def __init__(self, graph: str) -> None:
         rng = np.random.default_rng(7)
@@ -75,7 +75,6 @@ class Enumerated:
 
 def ask(page: Page, exact: Enumerated, graph: str, given: list[bool], tokens: list[list[int]]) -> list[dict[str, Any]]:
     page.goto("weeks/09-sedd/")
-    # The source arrives as plain arrays; the recursions want `map` to keep 64-bit numbers, which plain arrays do too.
     answers: list[dict[str, Any]] = page.evaluate(CALL, [exact.for_browser(), graph, tokens, given, SIGMA, EARLIER])
     return answers
 
