@@ -32,6 +32,10 @@ def test_the_report_is_of_this_network() -> None:
     report = json.loads((bench.REPORT / "unet.json").read_text())
     assert report["networks"]["ours"]["gflop_defined"] * 1e9 == pytest.approx(64 * OFFICIAL_FLOPS, rel=6e-3)
     assert report["ratio_to_diffusers"] > 1
+    networks, best = report["networks"], report["best_peer"]
+    assert best == bench.best_peer(networks)
+    assert report["ratio_to_best_peer"] == pytest.approx(networks["ours"]["share"] / networks[best]["share"])
+    assert report["ratio_to_best_peer"] > 1
 
 
 @pytest.mark.slow
