@@ -1,0 +1,163 @@
+"""DSBM's figures on made-up results: each is drawn, labelled, and shows the numbers that it was given."""
+
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import PathCollection
+
+from common.harness.figure import Figure
+from papers.dsbm.figure_style import ORDER
+from papers.dsbm.figures import FIGURES
+from papers.dsbm.figures_gaussian import LIMITS
+from papers.dsbm.figures_plane import TASKS
+from papers.dsbm.published import GAUSSIAN_KL, PLANE_W2
+
+BY_NAME = {figure.name: figure for figure in FIGURES}
+GAUSSIAN = ("DSB", "SB-CFM", "DSBM-IPF", "DSBM-IMF")
+SDE = ("DSB", "DSBM-IPF", "DSBM-IMF", "DSBM-IMF+")
+
+
+class MadeUp:
+    """Each number says where it belongs: its method, pass, dimension or task, and seed."""
+
+    def __init__(self, dims: tuple[int, ...] = (5, 20, 50)) -> None:
+        seeds = range(3)
+        gaussian = [
+            {
+                "method": method, "dim": dim, "pass_number": n, "direction": "b" if n % 2 else "f",
+                "kl_diagonal": dim * (1 + place) + 0.1 * seed, "final": n == (1 if method == "SB-CFM" else 4),
+                "correlation": 0.1 * n + place + 0.01 * seed, "exact_correlation": 0.1 * n,
+                "var_0": 100.0 + n, "var_1": 200.0 + n, "exact_var_0": 100.0, "exact_var_1": 200.0, "seed": seed,
+            }
+            for (place, method), dim, seed in product(enumerate(GAUSSIAN), dims, seeds)
+            for n in ((1,) if method == "SB-CFM" else (1, 2, 3, 4))
+        ]  # fmt: skip
+        floor = [{"dim": dim, "floor_diagonal": dim / 10, "seed": seed} for dim, seed in product(dims, seeds)]
+        iterates = [
+            {
+                "pair": pair, "sigma": sigma, "method": method, "iterate": n, "kl": 10.0**-n,
+                "entropic_cost": 10.0 - n if method == "imf" else np.nan,
+                "kl_projection": 0.7 * 10.0**-n if method == "imf" and n < 3 else np.nan,
+                "kl_markov": 0.3 * 10.0**-n if method == "imf" and n < 3 else np.nan, "seed": 0,
+            }
+            for pair, sigma, method, n in product(("unit", "general"), (0.5, 1.0), ("imf", "ipf"), range(5))
+        ]  # fmt: skip
+        limits = [
+            {"pair": pair, "sigma": sigma, "seed": 0, **{column: sigma * (1 + i) for i, column in enumerate(LIMITS)}}
+            for pair, sigma in product(("unit", "general"), (0.1, 1.0, 10.0))
+        ]
+        plane = [
+            {
+                "method": method, "task": task, "w2": 1.0 + place + 0.01 * seed, "path_energy": 10.0 * (1 + place),
+                "w2_floor": 0.5, "seed": seed,
+            }
+            for (place, method), task, seed in product(enumerate(ORDER), TASKS, seeds)
+        ]  # fmt: skip
+        plan = [
+            {
+                "method": method, "sigma": sigma, "pass_number": n, "joint_w2": 1 / n + sigma + 0.1 * seed,
+                "joint_floor": 0.1, "map_error": 2 / n, "map_floor": 0.2, "seed": seed,
+            }
+            for method, sigma, n, seed in product(("DSBM-IPF", "DSBM-IMF"), (0.5, 1.0), (1, 2, 3), seeds)
+        ]  # fmt: skip
+        self.tables: Mapping[str, pd.DataFrame] = {
+            "gaussian": pd.DataFrame(gaussian),
+            "gaussian_floor": pd.DataFrame(floor),
+            "exact_iterates": pd.DataFrame(iterates),
+            "exact_limits": pd.DataFrame(limits),
+            "plane": pd.DataFrame(plane),
+            "plan_distance": pd.DataFrame(plan),
+            "transfer": pd.DataFrame([{"seed": 0}]),
+        }
+
+    def arrays(self, experiment: str, **where: Any) -> list[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]:
+        place = ORDER.index(where["method"]) if "method" in where else 0
+        if experiment == "gaussian":
+            t = np.linspace(0, 1, 21)
+            names = ("fitted_mean", "fitted_var", "exact_mean", "exact_var")
+            return [(where, {"t": t} | {name: np.full(21, float(place + i)) for i, name in enumerate(names)})]
+        if experiment == "plane":
+            points = {name: np.ones((500, 2)) for name in ("data_0", "data_1", "generated")}
+            paths = {"flow_path": np.full((21, 200, 2), float(place))}
+            if where["method"] in SDE:
+                paths["sde_path"] = np.full((21, 200, 2), -float(place))
+            return [(where, points | paths)]
+        return [({"method": "DSBM-IMF"}, {name: np.zeros((64, 1, 8, 8)) for name in ("start", "transferred")})]
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
+@pytest.mark.parametrize("dims", [(5,), (5, 20, 50)], ids=["quick", "small"])
+def test_every_panel_says_what_it_shows(figure: Figure, dims: tuple[int, ...]) -> None:
+    drawn = figure.draw(MadeUp(dims))
+    assert figure.alt.endswith(".")
+    assert figure.caption.endswith(".")
+    for axes in drawn.axes:
+        if axes.axison:
+            assert axes.get_title() or axes.get_xlabel()
+
+
+def test_the_covariance_of_every_pass_is_shown_beside_its_exact_iterate() -> None:
+    ipf, imf = BY_NAME["covariances"].draw(MadeUp()).axes
+    shown = {line.get_label(): line.get_ydata() for line in ipf.lines}
+    assert np.allclose(shown["exact IPF"], [0.1, 0.2, 0.3, 0.4])
+    assert [container.get_label() for container in ipf.containers] == ["DSB", "DSBM-IPF"]
+    means = ipf.containers[1].lines[0].get_ydata()
+    assert np.allclose(means, [2.11, 2.21, 2.31, 2.41])
+    assert [container.get_label() for container in imf.containers] == ["DSBM-IMF"]
+
+
+def test_the_variance_shown_is_that_of_the_end_a_pass_simulates_to() -> None:
+    """Odd passes run backward and end in x_0, even ones in x_1."""
+    _, imf = BY_NAME["variances"].draw(MadeUp()).axes
+    assert np.allclose(imf.containers[0].lines[0].get_ydata(), [101, 202, 103, 204])
+    exact = next(line for line in imf.lines if line.get_label() == "exact IMF")
+    assert np.allclose(exact.get_ydata(), [100, 200, 100, 200])
+
+
+def test_published_kl_stands_beside_that_of_its_method_and_dimension() -> None:
+    *panels, _ = BY_NAME["kl"].draw(MadeUp()).axes
+    for axes, dim in zip(panels, (5, 20, 50), strict=True):
+        assert axes.get_title() == f"d = {dim}"
+        marks = {round(float(c.lines[0].get_xdata()[0]), 2): float(c.lines[0].get_ydata()[0]) for c in axes.containers}
+        for place, method in enumerate(GAUSSIAN):
+            assert marks[place] == pytest.approx(dim * (1 + place) + 0.1)
+            assert marks[round(place + 0.28, 2)] == GAUSSIAN_KL[method, dim].mean
+
+
+def test_the_last_pass_alone_is_compared_with_the_table() -> None:
+    results = MadeUp((5,))
+    table = results.tables["gaussian"]
+    results.tables = {**results.tables, "gaussian": table.assign(kl_diagonal=table["pass_number"].astype(float))}
+    (axes,) = BY_NAME["kl"].draw(results).axes
+    seeds = [c.get_offsets()[:, 1].tolist() for c in axes.collections if isinstance(c, PathCollection)]
+    assert seeds == [[4.0] * 3, [1.0] * 3, [4.0] * 3, [4.0] * 3]
+
+
+def test_published_w2_stands_beside_that_of_its_method_and_task() -> None:
+    drawn = BY_NAME["distances"].draw(MadeUp()).axes
+    for axes, task in zip(drawn[:4], TASKS, strict=True):
+        assert axes.get_title() == task
+        marks = {round(float(c.lines[0].get_xdata()[0]), 2): float(c.lines[0].get_ydata()[0]) for c in axes.containers}
+        for place, method in enumerate(ORDER):
+            assert marks[place] == pytest.approx(1.01 + place)
+            if (method, task) in PLANE_W2:
+                assert marks[round(place + 0.28, 2)] == PLANE_W2[method, task].mean
+        assert len(marks) == len(ORDER) + sum(key[1] == task for key in PLANE_W2)
+
+
+def test_the_two_parts_of_the_identity_are_stacked() -> None:
+    left, right = BY_NAME["identity"].draw(MadeUp()).axes
+    tops = sorted({round(bar.get_y() + bar.get_height(), 9) for bar in left.patches})
+    assert tops == pytest.approx([0.007, 0.01, 0.07, 0.1, 0.7, 1.0])
+    assert right.lines[0].get_ydata().tolist() == [10, 9, 8, 7, 6]
+
+
+def test_only_processes_have_stochastic_paths() -> None:
+    axes = BY_NAME["paths"].draw(MadeUp()).axes
+    titles = [panel.get_title() for panel in axes]
+    assert titles[: len(ORDER)] == [f"{method}, ODE" for method in ORDER]
+    assert titles[len(ORDER) :] == [f"{method}, SDE" if method in SDE else "" for method in ORDER]
