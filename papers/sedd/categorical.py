@@ -1,8 +1,8 @@
 """Categorical draws in float64, and what goes wrong in float32.
 
 The usual way to draw from probabilities p_y is the exponential race argmax_y p_y / E_y, E_y = −log u_y ~ Exp(1). A
-uniform number in float32 is a multiple of h = 2⁻²⁴, so E cannot come below h. A token of relative probability p against
-the favourite (in a sampler: staying masked) wins the race if E_favourite > E/p, and E takes the values h, 2h, …:
+uniform number u < 1 in float32 is, near 1, a multiple of h = 2⁻²⁴, so E cannot come below h. A token of probability p
+relative to the favourite's (in a sampler: to staying masked) wins if E_favourite > E/p, and E is one of h, 2h, …:
 
     Σ_{k≥1} h e^{−kh/p} = h / (e^{h/p} − 1) = p x/(e^x − 1),   x = h/p
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 RESOLUTION = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8, torch.float32: 2.0**-24, torch.float64: 2.0**-53}
-"""h: uniform numbers in [0, 1) are multiples of it."""
+"""h: the uniform numbers in [1/2, 1) are multiples of it."""
 
 
 def inverse_cdf(probs: Tensor, u: Tensor) -> Tensor:
@@ -44,7 +44,8 @@ def categorical(probs: Tensor, generator: torch.Generator) -> Tensor:
 def gumbel_categorical(probs: Tensor, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
     """The exponential race in a given precision, to show what it does; the samplers draw with `categorical`."""
     u = torch.rand(probs.shape, generator=generator, dtype=dtype, device=probs.device)
-    return (probs.to(dtype) / -u.log()).argmax(dim=-1)
+    # A clock of u = 0 must not run for ever, or the favourite would lose that often.
+    return (probs.to(dtype) / -u.clamp(min=torch.finfo(dtype).tiny).log()).argmax(dim=-1)
 
 
 def gumbel_probability(p: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

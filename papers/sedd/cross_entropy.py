@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from papers.sedd.graph import Absorbing, Graph
 from papers.sedd.loss import LogScore, check_tokens
@@ -76,9 +75,7 @@ def d3pm_loss(
     # Both laws have the factor q(x_k | x_{k−1}), and differ in the rest: p(y | x̃0) / p(x_k | x̃0), at x0 or averaged.
     from_y = graph.likelihood(x_t, sigma - sigma_next)
     true = graph.transition(x0, sigma_next) / graph.transition(x0, sigma).gather(-1, x_t[..., None])
-    likelihood = graph.likelihood(x_t, sigma)[..., : graph.N]
-    w = torch.where(likelihood > 0, log_p0.exp() / likelihood, 0.0)
-    model = graph.evolve(F.pad(w, (0, graph.dim - graph.N)), sigma_next)
+    model = graph.evolve(graph.posterior_weight(log_p0.exp(), x_t, sigma), sigma_next)
     q = from_y * true
     # No gradient may meet the logarithm of an impossible state.
     log_ratio = torch.where(q > 0, true, 1.0).log() - torch.where(q > 0, model, 1.0).log()

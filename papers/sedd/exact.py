@@ -7,7 +7,6 @@ exponential of the whole chain (scipy), which knows nothing of the closed forms 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
 
@@ -128,28 +127,25 @@ def base_law(graph: Graph, L: int) -> Tensor:
 def diffusion_term(log_score: LogScore, p0: Tensor, graph: Graph, noise: Noise, nodes: int = 32) -> float:
     """E_{x0} ∫₀¹ of the denoising score entropy: the diffusion term of Theorem 3.6, by quadrature and sums. nats.
 
-    Gauss-Legendre in u with t = u⁴, for near t = 0 the uniform graph's integrand is like log t.
+    As σ(t) dt = dσ̄ the schedule matters by its ends alone. Gauss-Legendre in u with σ̄ = σ̄(0) + (σ̄(1) − σ̄(0)) u⁴, for
+    the uniform graph's integrand is like log σ̄ near 0.
     """
     L, weight = p0.ndim, over_states(p0, graph).flatten()
     x_t, x0 = sequences(graph.dim, L), sequences(graph.N, L)
     pairs_t, pairs_0 = x_t.repeat_interleave(len(x0), 0), x0.repeat(len(x_t), 1)
     data = weight.reshape((graph.dim,) * L)[(slice(0, graph.N),) * L].flatten()
 
-    def integrand(t: Tensor) -> float:
-        sigma = noise.sigma(t)
+    def integrand(sigma: Tensor) -> float:
         values = log_score(x_t, sigma.expand(len(x_t))).repeat_interleave(len(x0), 0)
         entropy = graph.score_entropy(values, pairs_t, pairs_0, sigma).sum(dim=1).reshape(len(x_t), len(x0))
         p = graph.transition(x0, sigma)[:, torch.arange(L), x_t].prod(dim=-1).T
-        return float(noise.sigma_deriv(t) * torch.where(p > 0, p * entropy, 0.0).sum(dim=0) @ data)
+        return float((p * torch.where(p > 0, entropy, 0.0)).sum(dim=0) @ data)
 
-    return _integrate(integrand, nodes)
-
-
-def _integrate(f: Callable[[Tensor], float], nodes: int) -> float:
-    u, w = np.polynomial.legendre.leggauss(nodes)
+    first, last = noise.sigma(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    u, w = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(nodes))
     u, w = (u + 1) / 2, w / 2
-    values = np.array([f(torch.tensor(t, dtype=torch.float64)) for t in u**4])
-    return float(values @ (w * 4 * u**3))
+    values = torch.tensor([integrand(sigma) for sigma in first + (last - first) * u**4], dtype=torch.float64)
+    return float((last - first) * (values @ (w * 4 * u**3)))
 
 
 def entropy(p: Tensor) -> float:

@@ -114,12 +114,17 @@ class Graph(ABC):
     def log_score_of(self, log_posterior: Tensor, x_t: Tensor, sigma: Tensor | float) -> Tensor:
         """The log-ratios s_y = Σ_{x0} p(x0|x_t) p(y|x0)/p(x_t|x0), (B, L, S), of log p(x0^i | x_t), (B, L, N).
 
-        On masked positions this is s = r p_θ with r = 1/(e^σ − 1). The entry at x_t is 0. In the posterior's dtype.
+        On masked positions this is s = r p_θ with r = 1/(e^σ − 1), and on unmasked ones, which no edge leads into and
+        whose ratios nothing reads, 0. The entry at x_t is log 1. In the posterior's dtype.
         """
-        likelihood = self.likelihood(x_t, sigma)[..., : self.N].to(log_posterior)
-        w = torch.where(likelihood > 0, log_posterior.exp() / likelihood, 0.0)
-        s = self.evolve(F.pad(w, (0, self.dim - self.N)), sigma)
-        return s.log().scatter(-1, x_t[..., None], 0.0)
+        w = self.posterior_weight(log_posterior.exp(), x_t, sigma)
+        return self.evolve(w, sigma).log().scatter(-1, x_t[..., None], 0.0)
+
+    def posterior_weight(self, posterior: Tensor, x_t: Tensor, sigma: Tensor | float) -> Tensor:
+        """p(x0 | x_t) / p(x_t | x0), (B, L, S), 0 for states that do not lead to x_t; posterior (B, L, N)."""
+        likelihood = self.likelihood(x_t, sigma)[..., : self.N].to(posterior)
+        w = posterior * torch.where(likelihood > 0, 1 / likelihood, 0.0)
+        return F.pad(w, (0, self.dim - self.N))
 
     def sample(self, x0: Tensor, sigma: Tensor | float, generator: torch.Generator) -> Tensor:
         """x_t ~ p_{t|0}(· | x0), (B, L): a token has moved with probability 1 − e^−σ."""
@@ -207,10 +212,8 @@ class Absorbing(Graph):
     def log_score_of(self, log_posterior: Tensor, x_t: Tensor, sigma: Tensor | float) -> Tensor:
         # In logarithms, so that a small p_θ does not underflow and no gradient meets log 0.
         log_esigm1 = torch.expm1(per_sample(sigma, log_posterior)).log().to(log_posterior)
-        masked = F.pad(log_posterior - log_esigm1, (0, 1))
-        mask_only = F.pad(log_esigm1.expand(*x_t.shape, 1), (self.N, 0), value=-torch.inf)
-        unmasked = mask_only.scatter(-1, x_t[..., None], 0.0)
-        return torch.where(x_t[..., None] == self.mask, masked, unmasked)
+        log_s = torch.where(x_t[..., None] == self.mask, F.pad(log_posterior - log_esigm1, (0, 1)), -torch.inf)
+        return log_s.scatter(-1, x_t[..., None], 0.0)
 
     def base(self) -> Tensor:
         return F.one_hot(torch.tensor(self.mask), self.dim).double()
