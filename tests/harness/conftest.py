@@ -77,6 +77,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Toy]:
     monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("REPRO_TOY_LOG", str(tmp_path / "log"))
     monkeypatch.delenv("REPRO_TOY_CRASH", raising=False)
+    monkeypatch.setenv("COLUMNS", "1000")  # messages are looked for whole
     paths = [str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "CUDA_VISIBLE_DEVICES": ""}
     toy = Toy(Store(), tmp_path / "log", environment)

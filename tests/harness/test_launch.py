@@ -128,9 +128,8 @@ def test_a_need_is_given_to_the_run_that_needs_it(toy: Any) -> None:
     ],
 )
 def test_a_run_that_raises_fails_alone_and_shows_its_log(
-    toy: Any, mood: str, message: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    toy: Any, mood: str, message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")  # so that no message is wrapped
     bad, good = specs = moods(toy, mood, "fine")
     outcome = launch(specs, toy.store)
     [failure] = outcome.failed
