@@ -180,8 +180,8 @@ GAUSSIAN_FIGURES = (
         "exact-convergence",
         "KL divergence of the exact Gaussian iterates to the bridge against the iterate, for several sigma; IPF and "
         "IMF.",
-        "Straight lines are geometric convergence, at the rates (25) of the page. The less noise, the slower is IPF "
-        "and the faster IMF; from σ = 2 on IPF leads.",
+        "Straight lines are geometric convergence. The less noise, the slower is IPF, while IMF needs a few passes at "
+        "every σ, and leads at each.",
         ("exact_iterates",),
         exact_convergence,
     ),

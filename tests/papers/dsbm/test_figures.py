@@ -89,6 +89,10 @@ class MadeUp:
         return [({"method": "DSBM-IMF"}, {name: np.zeros((64, 1, 8, 8)) for name in ("start", "transferred")})]
 
 
+def panels(name: str, results: MadeUp) -> list[Any]:
+    return list(BY_NAME[name].draw(results).axes)
+
+
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
 @pytest.mark.parametrize("dims", [(5,), (5, 20, 50)], ids=["quick", "small"])
 def test_every_panel_says_what_it_shows(figure: Figure, dims: tuple[int, ...]) -> None:
@@ -101,7 +105,7 @@ def test_every_panel_says_what_it_shows(figure: Figure, dims: tuple[int, ...]) -
 
 
 def test_the_covariance_of_every_pass_is_shown_beside_its_exact_iterate() -> None:
-    ipf, imf = BY_NAME["covariances"].draw(MadeUp()).axes
+    ipf, imf = panels("covariances", MadeUp())
     shown = {line.get_label(): line.get_ydata() for line in ipf.lines}
     assert np.allclose(shown["exact IPF"], [0.1, 0.2, 0.3, 0.4])
     assert [container.get_label() for container in ipf.containers] == ["DSB", "DSBM-IPF"]
@@ -112,15 +116,15 @@ def test_the_covariance_of_every_pass_is_shown_beside_its_exact_iterate() -> Non
 
 def test_the_variance_shown_is_that_of_the_end_a_pass_simulates_to() -> None:
     """Odd passes run backward and end in x_0, even ones in x_1."""
-    _, imf = BY_NAME["variances"].draw(MadeUp()).axes
+    _, imf = panels("variances", MadeUp())
     assert np.allclose(imf.containers[0].lines[0].get_ydata(), [101, 202, 103, 204])
     exact = next(line for line in imf.lines if line.get_label() == "exact IMF")
     assert np.allclose(exact.get_ydata(), [100, 200, 100, 200])
 
 
 def test_published_kl_stands_beside_that_of_its_method_and_dimension() -> None:
-    *panels, _ = BY_NAME["kl"].draw(MadeUp()).axes
-    for axes, dim in zip(panels, (5, 20, 50), strict=True):
+    *by_dim, _ = panels("kl", MadeUp())
+    for axes, dim in zip(by_dim, (5, 20, 50), strict=True):
         assert axes.get_title() == f"d = {dim}"
         marks = {round(float(c.lines[0].get_xdata()[0]), 2): float(c.lines[0].get_ydata()[0]) for c in axes.containers}
         for place, method in enumerate(GAUSSIAN):
@@ -132,13 +136,13 @@ def test_the_last_pass_alone_is_compared_with_the_table() -> None:
     results = MadeUp((5,))
     table = results.tables["gaussian"]
     results.tables = {**results.tables, "gaussian": table.assign(kl_diagonal=table["pass_number"].astype(float))}
-    (axes,) = BY_NAME["kl"].draw(results).axes
-    seeds = [c.get_offsets()[:, 1].tolist() for c in axes.collections if isinstance(c, PathCollection)]
+    (axes,) = panels("kl", results)
+    seeds = [np.asarray(c.get_offsets())[:, 1].tolist() for c in axes.collections if isinstance(c, PathCollection)]
     assert seeds == [[4.0] * 3, [1.0] * 3, [4.0] * 3, [4.0] * 3]
 
 
 def test_published_w2_stands_beside_that_of_its_method_and_task() -> None:
-    drawn = BY_NAME["distances"].draw(MadeUp()).axes
+    drawn = panels("distances", MadeUp())
     for axes, task in zip(drawn[:4], TASKS, strict=True):
         assert axes.get_title() == task
         marks = {round(float(c.lines[0].get_xdata()[0]), 2): float(c.lines[0].get_ydata()[0]) for c in axes.containers}
@@ -150,14 +154,14 @@ def test_published_w2_stands_beside_that_of_its_method_and_task() -> None:
 
 
 def test_the_two_parts_of_the_identity_are_stacked() -> None:
-    left, right = BY_NAME["identity"].draw(MadeUp()).axes
+    left, right = panels("identity", MadeUp())
     tops = sorted({round(bar.get_y() + bar.get_height(), 9) for bar in left.patches})
     assert tops == pytest.approx([0.007, 0.01, 0.07, 0.1, 0.7, 1.0])
     assert right.lines[0].get_ydata().tolist() == [10, 9, 8, 7, 6]
 
 
 def test_only_processes_have_stochastic_paths() -> None:
-    axes = BY_NAME["paths"].draw(MadeUp()).axes
+    axes = panels("paths", MadeUp())
     titles = [panel.get_title() for panel in axes]
     assert titles[: len(ORDER)] == [f"{method}, ODE" for method in ORDER]
     assert titles[len(ORDER) :] == [f"{method}, SDE" if method in SDE else "" for method in ORDER]
