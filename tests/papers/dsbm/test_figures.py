@@ -53,7 +53,7 @@ class MadeUp:
         plane = [
             {
                 "method": method, "task": task, "w2": 1.0 + place + 0.01 * seed, "path_energy": 10.0 * (1 + place),
-                "w2_floor": 0.5, "seed": seed,
+                "seed": seed,
             }
             for (place, method), task, seed in product(enumerate(ORDER), TASKS, seeds)
         ]  # fmt: skip
@@ -70,6 +70,7 @@ class MadeUp:
             "exact_iterates": pd.DataFrame(iterates),
             "exact_limits": pd.DataFrame(limits),
             "plane": pd.DataFrame(plane),
+            "plane_floor": pd.DataFrame([{"task": task, "w2": 0.5 + i, "seed": 0} for i, task in enumerate(TASKS)]),
             "plan_distance": pd.DataFrame(plan),
             "transfer": pd.DataFrame([{"seed": 0}]),
         }
@@ -150,6 +151,7 @@ def test_published_w2_stands_beside_that_of_its_method_and_task() -> None:
             assert marks[place] == pytest.approx(1.01 + place)
             if (method, task) in PLANE_W2:
                 assert marks[round(place + 0.28, 2)] == PLANE_W2[method, task].mean
+        assert set(axes.lines[-1].get_ydata()) == {0.5 + TASKS.index(task)}
         assert len(marks) == len(ORDER) + sum(key[1] == task for key in PLANE_W2)
 
 
