@@ -55,3 +55,13 @@ def gumbel_probability(p: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """
     h = RESOLUTION[dtype]
     return h / torch.expm1(h / p.double())
+
+
+def gumbel_law(probs: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The law that `gumbel_categorical` draws from, (…, S) float64: `gumbel_probability` against the favourite.
+
+    The formula is exact for rare tokens, and its error at others is of the size of h.
+    """
+    favourite = probs.double().amax(dim=-1, keepdim=True)
+    relative = torch.where(probs < favourite, gumbel_probability(probs / favourite, dtype), 1.0)
+    return relative / relative.sum(dim=-1, keepdim=True)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from papers.sedd.graph import Absorbing, Graph
-from papers.sedd.loss import LogScore, check_tokens
+from papers.sedd.graph import Absorbing, Graph, LogScore
+from papers.sedd.loss import check_tokens
 from papers.sedd.noise import Noise
 
 LogPosterior = Callable[[Tensor, Tensor], Tensor]

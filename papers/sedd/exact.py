@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from papers.sedd.graph import Graph
-from papers.sedd.loss import LogScore
+from papers.sedd.graph import Graph, LogScore
 from papers.sedd.noise import Noise
 from papers.sedd.sampler import Step, denoise_probs
 

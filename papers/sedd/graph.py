@@ -13,12 +13,16 @@ depends on sigma alone is computed in float64.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+LogScore = Callable[[Tensor, Tensor], Tensor]
+"""`log_score(x_t: (B, L) long, sigma: (B,)) -> (B, L, S)`; sigma is the total noise σ̄(t), float64."""
 
 
 def K(a: Tensor) -> Tensor:

@@ -6,18 +6,14 @@ log p_t(x_t with y at i) − log p_t(x_t). Losses are in nats per sequence, (B,)
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from papers.sedd.graph import Graph
+from papers.sedd.graph import Graph, LogScore
 from papers.sedd.noise import Noise
 from papers.sedd.sampler import denoise_probs
-
-LogScore = Callable[[Tensor, Tensor], Tensor]
-"""`log_score(x_t: (B, L) long, sigma: (B,)) -> (B, L, S)`; sigma is the total noise σ̄(t), float64."""
 
 
 def uniform_times(n: int, generator: torch.Generator) -> Tensor:

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from papers.sedd.cross_entropy import LogPosterior, log_score_from
-from papers.sedd.graph import Graph
-from papers.sedd.loss import LogScore
+from papers.sedd.graph import Graph, LogScore
 
 
 class Source(Protocol):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from papers.sedd.categorical import categorical
-from papers.sedd.graph import Graph
+from papers.sedd.graph import Graph, LogScore
 from papers.sedd.noise import Noise
 
 Step = Callable[[Tensor, Tensor, Graph, Noise, Tensor, Tensor], Tensor]
@@ -72,7 +72,7 @@ def _normalised(probs: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sample(
-    log_score: Callable[[Tensor, Tensor], Tensor],
+    log_score: LogScore,
     x: Tensor,
     graph: Graph,
     noise: Noise,
@@ -81,6 +81,7 @@ def sample(
     generator: torch.Generator,
     given: Tensor | None = None,
     callback: Callable[[Tensor], None] | None = None,
+    draw: Callable[[Tensor, torch.Generator], Tensor] = categorical,
 ) -> Tensor:
     """Algorithms 2 and 3: `len(times) − 1` steps and the last one, an evaluation each; `given` positions are clamped.
 
@@ -93,7 +94,8 @@ def sample(
         times: decreasing, `reverse_times(steps)`.
         step: `euler_step` or `tweedie_step`.
         given: (B, L) or (L,) bool, the positions that keep their token in x.
-        callback: called with x at each of the times (a copy each), and with the result.
+        callback: called with x at each of the times, and with the result.
+        draw: from the law of each position; another than `categorical` only to show what goes wrong.
 
     Returns x0 (B, L). Raises ValueError for a grid that does not decrease within [0, 1], and given positions without a
     token.
@@ -103,16 +105,17 @@ def sample(
     given = torch.zeros_like(x, dtype=torch.bool) if given is None else given.expand_as(x)
     if bool((given & ((x < 0) | (x >= graph.N))).any()):
         raise ValueError(f"given positions must hold tokens between 0 and {graph.N - 1}")
-    for t, t_next in pairwise(times.double()):
+    times = times.to(x.device, torch.float64)
+    for t, t_next in pairwise(times):
         if callback:
             callback(x)
         probs = step(log_score(x, noise.sigma(t).expand(len(x))), x, graph, noise, t, t_next)
-        x = torch.where(given, x, categorical(probs, generator))
+        x = torch.where(given, x, draw(probs, generator))
     if callback:
         callback(x)
-    sigma = noise.sigma(times[-1].double())
+    sigma = noise.sigma(times[-1])
     probs = denoise_probs(log_score(x, sigma.expand(len(x))), x, graph, sigma)
-    x = torch.where(given, x, categorical(probs, generator))
+    x = torch.where(given, x, draw(probs, generator))
     if callback:
         callback(x)
     return x

@@ -1,11 +1,26 @@
 """Draws follow their law down to probabilities that float32 cannot see, and the float32 race fails by the formula."""
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch import Tensor
 
-from papers.sedd.categorical import RESOLUTION, categorical, gumbel_categorical, gumbel_probability, inverse_cdf
+from papers.sedd.categorical import (
+    RESOLUTION,
+    categorical,
+    gumbel_categorical,
+    gumbel_law,
+    gumbel_probability,
+    inverse_cdf,
+)
+from papers.sedd.exact import base_law, entropy, sampler_law
+from papers.sedd.graph import Absorbing
+from papers.sedd.noise import LogLinear
+from papers.sedd.sampler import reverse_times, sample, tweedie_step
 from tests.papers.sedd.cases import P, generator
 
 
@@ -68,6 +83,32 @@ def test_where_float32_is_right_and_where_it_is_wrong():
     assert rate[2] / p[2] < 1e-15
     assert rate[3] == 0
     assert float(gumbel_probability(p, torch.float64)[2] / p[2]) == pytest.approx(1, abs=1e-6)
+
+
+def test_the_race_cuts_the_tail_off_whole_samples_as_the_formula_says():
+    """One token of five under masks, 96 steps in half precision: in a step even the likeliest is rare.
+
+    The error of the formula, h to each step's law, is below the 5 standard errors of the frequencies. In float64 the
+    same race keeps the law, and with it the entropy.
+    """
+    p0 = torch.tensor([0.55, 0.3, 0.1, 0.04, 0.01], dtype=torch.float64)
+    graph, noise, times, n = Absorbing(5), LogLinear(), reverse_times(96, 1e-3), 10_000
+    base = base_law(graph, 1)
+
+    def log_score(x_t: Tensor, sigma: Tensor) -> Tensor:
+        return graph.log_score_of(p0.log().expand(*x_t.shape, 5), x_t, sigma)
+
+    def race_step(*arguments: Any) -> Tensor:
+        return gumbel_law(tweedie_step(*arguments), torch.float16)
+
+    predicted = sampler_law(log_score, base, graph, noise, times, race_step)
+    for dtype, law in ((torch.float16, predicted), (torch.float64, p0)):
+        draw = partial(gumbel_categorical, dtype=dtype)
+        x = graph.sample_base((n, 1), generator())
+        x = sample(log_score, x, graph, noise, times, tweedie_step, generator(1), draw=draw)
+        frequencies = torch.bincount(x[:, 0], minlength=5) / n
+        assert ((frequencies - law).abs() < 5 * (law / n).sqrt()).all()
+    assert entropy(predicted) < entropy(p0) - 0.05
 
 
 @pytest.mark.parametrize("weights", [[0.5, -0.1], [0.0, 0.0], [1.0, float("nan")], [1.0, float("inf")]])
