@@ -1,4 +1,4 @@
-"""Markov sources: languages whose entropy is known exactly, so that a bound on it can be judged. All in nats, float64."""
+"""Markov sources: languages whose entropy is known exactly, so that a bound on it can be judged. In nats, float64."""
 
 from __future__ import annotations
 

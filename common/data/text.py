@@ -76,7 +76,7 @@ class Text:
         return self.tokens[positions].long()
 
     def windows(self, length: int) -> Tensor:
-        """The text cut into pieces of L characters, one after the other -> int64 (N // L, L). A shorter rest is left."""
+        """The text cut into pieces of L characters, one after another -> int64 (N // L, L). A shorter rest is left."""
         self._check_length(length)
         count = len(self) // length
         return self.tokens[: count * length].view(count, length).long()

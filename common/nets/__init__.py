@@ -1,1 +1,1 @@
-"""Backbones F_θ(x, c_noise): a perceptron for points of a plane, the U-Nets of Song et al., and a transformer over tokens."""
+"""Backbones F_θ(x, c_noise): a perceptron for points of a plane, the U-Nets of Song et al., a transformer."""

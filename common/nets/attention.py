@@ -1,4 +1,4 @@
-"""Scaled dot-product attention over many heads, and rotary embedding of positions (Su et al. 2021, arXiv 2104.09864)."""
+"""Scaled dot-product attention over heads, and rotary embedding of positions (Su et al. 2021, arXiv 2104.09864)."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from common.nets.attention import attend, rotary_phases
 from common.nets.embedding import PositionalEmbedding, per_sample
 from common.nets.init import linear
+from common.nets.linear import linear_of_rows
 
 
 class Modulation(nn.Module):
@@ -23,7 +24,9 @@ class Modulation(nn.Module):
     def __init__(self, cond_features: int, width: int, parts: int) -> None:
         super().__init__()
         self.parts = parts
-        self.linear = linear(cond_features, parts * width, None, gain=0.0)
+        self.linear = nn.utils.skip_init(nn.Linear, cond_features, parts * width)
+        for parameter in self.linear.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, cond: Tensor) -> tuple[Tensor, ...]:
         return self.linear(cond)[:, None].chunk(self.parts, dim=2)
@@ -62,11 +65,11 @@ class DiTBlock(nn.Module):
             raise ValueError(f"width {width} cannot be shared by {heads} heads: it must be a multiple")
         self.heads, self.causal, self.dropout = heads, causal, dropout
         self.norm1 = nn.LayerNorm(width)
-        self.qkv = linear(width, 3 * width, generator, bias=False)
-        self.attention_out = linear(width, width, generator, bias=False)
+        self.qkv = linear_of_rows(width, 3 * width, generator, bias=False)
+        self.attention_out = linear_of_rows(width, width, generator, bias=False)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp_in = linear(width, mlp_ratio * width, generator)
-        self.mlp_out = linear(mlp_ratio * width, width, generator)
+        self.mlp_in = linear_of_rows(width, mlp_ratio * width, generator)
+        self.mlp_out = linear_of_rows(mlp_ratio * width, width, generator)
         self.modulation = Modulation(cond_features, width, 6) if cond_features else None
 
     def forward(self, x: Tensor, cond: Tensor | None = None, phases: Tensor | None = None) -> Tensor:
@@ -120,6 +123,7 @@ class TokenTransformer(nn.Module):
         super().__init__()
         self.vocab, self.out_vocab = vocab, vocab if out_vocab is None else out_vocab
         self.head_width = width // max(heads, 1)
+        rotary_phases(1, self.head_width)  # an odd width is told now, not at the first call
         self.embed = nn.utils.skip_init(nn.Embedding, vocab, width)
         with torch.no_grad():
             self.embed.weight.copy_(torch.randn(vocab, width, generator=generator) / width**0.5)
