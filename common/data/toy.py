@@ -17,6 +17,10 @@ from torch import Generator, Tensor
 
 EIGHT_GAUSSIANS_STD = 0.1
 """Standard deviation of each of the eight components, where the circle of their means has radius 1."""
+MOONS_MEAN = (0.5, 0.25)
+MOONS_VARIANCES = 3 / 4 + 9 / 16 - 1 / pi
+S_CURVE_VARIANCES = 1 / 2 + 3 / 2 + 4 / (3 * pi)
+"""Of the textbook curves: the mean, and the sum of the variances of both coordinates before the noise."""
 
 
 def _uniform(n: int, low: float, high: float, generator: Generator) -> Tensor:
@@ -25,14 +29,19 @@ def _uniform(n: int, low: float, high: float, generator: Generator) -> Tensor:
     return low + (high - low) * torch.rand(n, generator=generator, dtype=torch.float64)
 
 
+def scale(variances: float, noise: float) -> float:
+    """What a toy is divided by: √(variances/2 + noise²), `variances` being the sum of both before the noise."""
+    return sqrt(variances / 2 + noise**2)
+
+
 def _standardised(
     y: Tensor, mean: tuple[float, float], variances: float, noise: float, generator: Generator, dtype: torch.dtype
 ) -> Tensor:
-    """Add noise, take off `mean`, divide by the scale; `variances` is the sum of both variances before the noise."""
+    """Add noise, take off `mean`, divide by the scale."""
     if noise < 0:
         raise ValueError(f"noise is {noise}; a standard deviation is 0 or more")
     y = y + noise * torch.randn(y.shape, generator=generator, dtype=y.dtype)
-    return ((y - torch.tensor(mean, dtype=y.dtype)) / sqrt(variances / 2 + noise**2)).to(dtype)
+    return ((y - torch.tensor(mean, dtype=y.dtype)) / scale(variances, noise)).to(dtype)
 
 
 def swiss_roll(n: int, generator: Generator, noise: float = 0.3, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -50,7 +59,7 @@ def moons(n: int, generator: Generator, noise: float = 0.05, dtype: torch.dtype 
     lower = torch.rand(n, generator=generator) < 0.5
     x, y = t.cos(), t.sin()
     points = torch.stack([torch.where(lower, 1 - x, x), torch.where(lower, 0.5 - y, y)], 1)
-    return _standardised(points, (0.5, 0.25), 3 / 4 + 9 / 16 - 1 / pi, noise, generator, dtype)
+    return _standardised(points, MOONS_MEAN, MOONS_VARIANCES, noise, generator, dtype)
 
 
 def checkerboard(n: int, generator: Generator, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -75,9 +84,9 @@ def eight_gaussians_mixture() -> tuple[Tensor, float]:
 
     The density is the mean over k of N(means_k, std² I).
     """
-    scale = sqrt(1 / 2 + EIGHT_GAUSSIANS_STD**2)
+    size = scale(1.0, EIGHT_GAUSSIANS_STD)
     angle = torch.arange(8, dtype=torch.float64) * (pi / 4)
-    return torch.stack([angle.cos(), angle.sin()], 1) / scale, EIGHT_GAUSSIANS_STD / scale
+    return torch.stack([angle.cos(), angle.sin()], 1) / size, EIGHT_GAUSSIANS_STD / size
 
 
 def eight_gaussians(n: int, generator: Generator, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -93,7 +102,7 @@ def s_curve(n: int, generator: Generator, noise: float = 0.05, dtype: torch.dtyp
     """y = (sin t, sign(t) (cos t - 1)) with t ~ U(-3π/2, 3π/2): two three-quarter circles that make an S."""
     t = _uniform(n, -1.5 * pi, 1.5 * pi, generator)
     points = torch.stack([t.sin(), t.sign() * (t.cos() - 1)], 1)
-    return _standardised(points, (0.0, 0.0), 1 / 2 + 3 / 2 + 4 / (3 * pi), noise, generator, dtype)
+    return _standardised(points, (0.0, 0.0), S_CURVE_VARIANCES, noise, generator, dtype)
 
 
 TOYS: Mapping[str, Callable[[int, Generator], Tensor]] = MappingProxyType(

@@ -78,8 +78,8 @@ def kl_projection(bridge: GaussianBridge) -> float:
     pull = torch.linalg.solve(cov_0, cross).T - eye
 
     def squared(t: float) -> float:
-        # v is the conditional mean of b, so that E‖b − v‖² = tr Cov(b) − tr Cov(v). Given x_0, both x_t and E[x_1 | x_t]
-        # move with x_t alone: Cov(x_t | x_0) = t `given`, and b moves by t (rest − σ² I) (t `given`)⁻¹ per x_t.
+        # v is the conditional mean of b, so that E‖b − v‖² = tr Cov(b) − tr Cov(v). Given x_0, b moves with x_t alone:
+        # by t (rest − σ² I) (t `given`)⁻¹ for each unit, where Cov(x_t | x_0) = t `given`.
         given = t * rest + (1 - t) * sigma**2 * eye
         slope = rest - sigma**2 * eye
         remembered = pull @ cov_0 @ pull.T + t * slope @ torch.linalg.solve(given, slope.T)

@@ -1,5 +1,8 @@
-"""The experiments of DSBM, by what they take."""
+"""The experiments of DSBM: exact arithmetic, the Gaussians, the plane, entropic plans, and images."""
 
-from common.harness.experiment import Experiment
+from papers.dsbm.experiments_exact import EXACT_EXPERIMENTS
+from papers.dsbm.experiments_gaussian import GAUSSIAN_EXPERIMENTS
+from papers.dsbm.experiments_plan import PLAN_EXPERIMENTS
+from papers.dsbm.experiments_plane import PLANE_EXPERIMENTS
 
-EXPERIMENTS: tuple[Experiment, ...] = ()
+EXPERIMENTS = (*EXACT_EXPERIMENTS, *GAUSSIAN_EXPERIMENTS, *PLANE_EXPERIMENTS, *PLAN_EXPERIMENTS)

@@ -145,9 +145,9 @@ def schrodinger_bridge(mean_0: Tensor, mean_1: Tensor, cov_0: Tensor, cov_1: Ten
 def markovian_projection(bridge: GaussianBridge) -> GaussianBridge:
     """One iteration of IMF: the Markovian projection of `bridge`, and bridges between the ends that it makes.
 
-    The projection solves dx = v_f(x, t) dt + σ dW from x_0 ~ N(m_0, S_0), so that x_1 = Φ x_0 + … with dΦ/dt = A_t Φ, and
-    C becomes S_0 Φᵀ. Both ends keep their law. Φ is integrated to a relative error of 1e-12; its reversal would give
-    the same coupling, so the direction of a pass does not matter here.
+    The projection solves dx = v_f(x, t) dt + σ dW from x_0 ~ N(m_0, S_0), so that x_1 = Φ x_0 + … with dΦ/dt = A_t Φ,
+    and C becomes S_0 Φᵀ. Both ends keep their law. Φ is integrated to a relative error of 1e-12; its reversal would
+    give the same coupling, so the direction of a pass does not matter here.
     """
     from scipy.integrate import solve_ivp
 

@@ -137,8 +137,8 @@ def test_a_markov_process_loses_nothing(bridges: tuple[GaussianBridge, GaussianB
 
 @pytest.mark.parametrize("sigma", [0.4, 1.0, 2.5])
 def test_pythagoras(sigma: float) -> None:
-    # Lemma 6: KL(Π | P) = KL(Π | proj Π) + KL(proj Π | P). The left side is algebra on the ends, the two on the right are
-    # integrals over time of unrelated integrands.
+    # Lemma 6: KL(Π | P) = KL(Π | proj Π) + KL(proj Π | P). The left side is algebra on the ends, the two on the right
+    # are integrals over time of unrelated integrands.
     ends = general_ends()
     target = schrodinger_bridge(*ends, sigma)
     for bridge in islice(imf(independent_bridge(*ends, sigma)), 3):

@@ -1,5 +1,5 @@
-"""The Gaussian bridge, IMF and IPF against computations that share nothing with them: Sinkhorn on a grid, Gaussian chains
-conditioned by linear algebra, published iterates, and simulation."""
+"""The Gaussian bridge, IMF and IPF against computations that share nothing with them: Sinkhorn on a grid, Gaussian
+chains conditioned by linear algebra, published iterates, and simulation."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_drifts_are_the_conditional_means_of_the_chain(sigma: float) -> None:
 
 
 def test_the_schrodinger_bridge_and_the_reference_are_markov() -> None:
-    # The past and the future are independent given the present: block (x_0, x_1) of the precision of (x_0, x_½, x_1) is 0.
+    # Past and future are independent given the present: block (x_0, x_1) of the precision of (x_0, x_½, x_1) is 0.
     ends = general_ends()
     for bridge in (schrodinger_bridge(*ends, 0.8), reference_bridge(ends[0], ends[2], 0.8)):
         precision = np.linalg.inv(chain(bridge, [0.0, 0.5, 1.0])[1])

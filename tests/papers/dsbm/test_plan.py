@@ -56,8 +56,8 @@ def test_the_distance_of_pairs_sees_the_coupling_where_the_marginals_agree() -> 
     x = torch.linspace(-1, 1, 50)[:, None]
     straight, crossed = torch.cat([x, x], 1), torch.cat([x, -x], 1)
     assert joint_w2(straight, straight.flip(0)) == pytest.approx(0, abs=1e-6)
-    # Two uniform laws on diagonals that are each other's mirror image. Optimal is to halve the mean square: (x, x) to the
-    # points (y, -y) costs (x - y)² + (x + y)² = 2 (x² + y²), whatever the plan.
+    # Two uniform laws on diagonals that are each other's mirror image: (x, x) to (y, -y) costs
+    # (x - y)² + (x + y)² = 2 (x² + y²), whatever the plan.
     expected = (4 * x.double().square().mean()).sqrt().item()
     assert joint_w2(straight, crossed) == pytest.approx(expected, rel=1e-6)
 

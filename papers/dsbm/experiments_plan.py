@@ -1,0 +1,120 @@
+"""Beyond the paper: how far the learned pairs are from the entropic optimal plan, pass by pass, by σ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from common.harness.experiment import Experiment, Grid, Row, Run, at_least, one_of
+from papers.dsbm.experiments_gaussian import AVERAGED, TEST, TRAIN, check_positive, stream
+from papers.dsbm.experiments_plane import STEPS, N, plane_network
+from papers.dsbm.imf import IMFConfig
+from papers.dsbm.methods import Learned, learn
+from papers.dsbm.plan import barycentric_map, draw_pairs, entropic_plan, joint_w2
+from papers.dsbm.process import simulate
+from papers.dsbm.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """One method, whatever σ, between N(0, I) and the eight Gaussians."""
+
+    method: str
+    sigma: float
+    task: str = "8gaussians"
+    passes: int = 8
+    inner_steps: int = 1000
+    lr: float = 3e-3
+    refresh_every: int = 500
+    n_test: int = 1000
+    repeats: int = 8
+    """Simulations from each point, for its conditional mean."""
+
+    def __post_init__(self) -> None:
+        one_of(("DSBM-IMF", "DSBM-IPF"), self, "method")
+        one_of(TASKS, self, "task")
+        at_least(1, self, "passes", "inner_steps", "refresh_every", "n_test", "repeats")
+        check_positive(self, "sigma", "lr")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The entropic plan of test points x_0, x_1: (n, 2)."""
+
+    x_0: Tensor
+    x_1: Tensor
+    plan: Tensor
+
+    def pairs(self, n: int, generator: Generator) -> Tensor:
+        """n pairs, (n, 4)."""
+        return draw_pairs(self.plan, self.x_0, self.x_1, n, generator)
+
+    def forward_map(self) -> Tensor:
+        """E[x_1 | x_0], (n, 2)."""
+        return barycentric_map(self.plan, self.x_1)
+
+    def backward_map(self) -> Tensor:
+        """E[x_0 | x_1], (n, 2)."""
+        return barycentric_map(self.plan.T, self.x_0)
+
+
+def rms(gap: Tensor) -> float:
+    """√(mean ‖gap‖²) of (n, 2)."""
+    return float(gap.square().sum(1).mean().sqrt())
+
+
+def compare(learned: Learned, truth: Truth, config: PlanConfig, generator: Generator) -> dict[str, float]:
+    """W2 in the plane of pairs, and the error of the conditional mean of what is simulated."""
+    forward = learned.direction == "f"
+    start = truth.x_0 if forward else truth.x_1
+    assert learned.drift is not None
+    many = start.repeat(config.repeats, 1)
+    ends = simulate(learned.drift, many, config.sigma, STEPS, generator, learned.direction)
+    first = ends[: len(start)]
+    pairs = torch.cat([start, first] if forward else [first, start], dim=1)
+    mean = ends.double().reshape(config.repeats, *start.shape).mean(0)
+    wanted = truth.forward_map() if forward else truth.backward_map()
+    return {
+        "joint_w2": joint_w2(pairs, truth.pairs(len(pairs), generator)),
+        "map_error": rms(mean - wanted),
+    }
+
+
+def plan_distance(config: PlanConfig, seed: int, run: Run) -> list[Row]:
+    """After every pass: joint W2 between simulated pairs and the plan's, and the error of the conditional mean, beside
+    what two independent samples of the true plan differ by."""
+    task, train, test = TASKS[config.task], stream(seed, TRAIN), stream(seed, TEST)
+    x_0, x_1 = task.pi_0(config.n_test, test), task.pi_1(config.n_test, test)
+    other_0, other_1 = task.pi_0(config.n_test, test), task.pi_1(config.n_test, test)
+    truth = Truth(x_0, x_1, entropic_plan(x_0, x_1, config.sigma))
+    other = Truth(other_0, other_1, entropic_plan(other_0, other_1, config.sigma))
+    # The same x_1 with other x_0: what a conditional mean owes to the points of the other side.
+    sibling = Truth(other_0, x_1, entropic_plan(other_0, x_1, config.sigma))
+    floors = {
+        "joint_floor": joint_w2(truth.pairs(config.n_test, test), other.pairs(config.n_test, test)),
+        "map_floor": rms(truth.backward_map() - sibling.backward_map()),
+    }
+    imf_config = IMFConfig(
+        config.sigma,
+        STEPS,
+        config.passes,
+        config.inner_steps,
+        lr=config.lr,
+        cache=N,
+        refresh_every=config.refresh_every,
+        ema_halflife=AVERAGED,
+    )
+    rows: list[Row] = []
+    passes = learn(config.method, task.pi_0(N, train), task.pi_1(N, train), imf_config, train, plane_network)
+    for learned in passes:
+        distances = compare(learned, truth, config, test)
+        rows.append({"pass_number": learned.number, "direction": learned.direction, **distances, **floors})
+    return rows
+
+
+_SIGMAS = (0.5, 1.0, 2.0)
+_GRID = [PlanConfig(method, sigma) for sigma in _SIGMAS for method in ("DSBM-IMF", "DSBM-IPF")]
+
+PLAN_EXPERIMENTS = (Experiment(plan_distance, PlanConfig, {"small": Grid(_GRID, 3), "gpu": Grid(_GRID, 5)}),)
