@@ -3,8 +3,8 @@
 Each position of a sequence moves on its own, dp/dt = σ(t) Q p. In the paper's convention Q(y, x) is the rate from x to
 y, so that columns sum to 0. Two graphs, both with rate 1 away from every token:
 
-    Uniform(N)     to any of the N states, Q(y, x) = 1/N − δ_xy (the paper prints it without 1/N; its code has it)
-    Absorbing(N)   to the mask, the state N, for good: dim = N + 1
+    Uniform(N)     to any of the N states, Q(y, x) = 1/N − δ_xy (Equation 15, with the 1/N of Appendix C.1)
+    Absorbing(N)   to the mask, the state N, for good: dim = N + 1 (Equation 16)
 
 Shapes: x_t and x0 are (B, L) long, log-ratios (B, L, S) with S = `dim`, sigma is a scalar or (B,). Everything that
 depends on sigma alone is computed in float64.
@@ -33,7 +33,8 @@ def K(a: Tensor) -> Tensor:
 def score_entropy(log_score: Tensor, ratio: Tensor, weight: Tensor) -> Tensor:
     """Definition 3.1: Σ_y w_y (s_y − r_y log s_y + K(r_y)) >= 0, and 0 only at s = r where w > 0.
 
-    It is the Bregman divergence of −log from s to r, weighted. Arguments broadcast to (…, S), log_score = log s with
+    Each term is the Bregman divergence r log(r/s) − r + s of F(a) = a log a, which is r times the one of −log that the
+    paper names. It is not symmetric. Arguments broadcast to (…, S), log_score = log s with
     −inf for s = 0; returns (…,).
     """
     # A ratio of 0 asks nothing of log s, which may be −inf there; a weight of 0 asks nothing of anything.
@@ -228,7 +229,8 @@ class Absorbing(Graph):
     def prior_kl(self, sigma: Tensor | float) -> Tensor:
         """e^−σ log N: against a base that is the mask but for the share e^−σ of a uniformly drawn token.
 
-        Against the mask alone it is infinite, for some tokens are never masked by T; the paper's code leaves it out.
+        Against the mask alone it is infinite, for some tokens are never masked by T. The paper, too, lets a little
+        probability leak from its base for this reason, and samples without it (Appendix C.1).
         """
         return (-torch.as_tensor(sigma, dtype=torch.float64)).exp() * log(self.N)
 

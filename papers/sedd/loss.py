@@ -52,11 +52,11 @@ def dwdse_loss(
 def concrete_score_matching_loss(
     score: LogScore, x0: Tensor, t: Tensor, graph: Graph, noise: Noise, generator: torch.Generator
 ) -> Tensor:
-    """σ(t) Σ_i Σ_{y≠x_t^i} Q(x_t^i, y) (s_y − r_y)²/2: concrete score matching (Meng et al. 2022), denoised.
+    """σ(t) Σ_i Σ_{y≠x_t^i} Q(x_t^i, y) (s_y − r_y)²/2: concrete score matching (Equation 4), denoised.
 
-    Weighted over edges and time as `dwdse_loss`, from which it differs in the divergence alone. `score` gives the
-    ratios s themselves, (B, L, S), not their logarithms: nothing in the loss keeps them positive. Arguments, result and
-    errors as there.
+    Weighted by Q_t(x_t, y) like `dwdse_loss`, from which it differs in the divergence alone (Appendix D.1). `score`
+    gives the ratios s themselves, (B, L, S), not their logarithms: nothing in the loss keeps them positive. Arguments,
+    result and errors as there.
     """
     check_tokens(x0, graph)
     sigma = noise.sigma(t)
@@ -89,7 +89,7 @@ def likelihood_bound(
     """Theorem 3.6, and what a schedule that does not start at σ̄ = 0 leaves to the last step.
 
     With exact ratios the mean over data is H(p_0) + KL(p_T ‖ p_base), no more, if σ̄(0) = 0. Each sequence has `n_times`
-    times of its own, (k + u)/n_times with one u.
+    times of its own, (k + u)/n_times with one u; the paper takes 1000 (Appendix C.6).
 
     Args: x0: (B, L) tokens. Raises ValueError for other shapes, tokens that are none, and n_times < 1.
     """

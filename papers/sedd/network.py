@@ -1,4 +1,4 @@
-"""From a network's outputs to log-ratios or to a posterior (Section 5.1, Appendix C).
+"""From a network's outputs to log-ratios or to a posterior (Appendix C.2).
 
 The backbone is any `net(x_t (B, L), sigma (B,)) -> (B, L, S)`, `common.nets.dit.TokenTransformer` for one.
 """

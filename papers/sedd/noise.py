@@ -1,4 +1,4 @@
-"""Noise levels σ̄(t) and their rate σ(t), on t in [0, 1] (Section 3.3; Section 5.1 for the two schedules).
+"""Noise levels σ̄(t) and their rate σ(t), on t in [0, 1] (Section 3.3, Appendix C.1).
 
 The paper writes σ(t) for the rate and σ̄(t) = ∫₀ᵗ σ for the total. Here, as on the notation page, `sigma` is always the
 total σ̄(t), which is what the network is told, and `sigma_deriv` is the rate σ(t) = dσ̄/dt.

@@ -1,4 +1,4 @@
-"""Samplers: τ-leaping, Tweedie τ-leaping, and infilling (Section 4, Algorithms 2 and 3).
+"""Samplers: τ-leaping, Tweedie τ-leaping, and infilling (Section 4, Appendix B).
 
 A step is a pure function that gives the law of each position, (B, L, S) float64, so that it can be sampled, or carried
 through exactly on a space small enough to enumerate. Time runs down a grid from t = 1 to t_min, and a last step removes
@@ -45,13 +45,14 @@ def tweedie_step(log_score: Tensor, x_t: Tensor, graph: Graph, noise: Noise, t: 
     """Tweedie τ-leaping (Equation 19): (e^{−ΔσQ} s)_y e^{ΔσQ}(x_t, y), Δσ = σ̄(t) − σ̄(t_next).
 
     With exact ratios each position has its true law given the whole of x_t (Theorem 4.2): what is left is the error of
-    letting positions move independently.
+    letting positions move independently. With masks and log-linear noise it is `euler_step`, whatever the ratios, for
+    there e^Δσ − 1 = Δt σ(t).
     """
     return _normalised(_tweedie(log_score, x_t, graph, noise.sigma(t) - noise.sigma(t_next)))
 
 
 def denoise_probs(log_score: Tensor, x_t: Tensor, graph: Graph, sigma: Tensor | float) -> Tensor:
-    """The last step: Tweedie's law of x0 given x_t at total noise sigma, (B, L, N): the mask's column is removed."""
+    """The last step: Tweedie's law of x0 given x_t at total noise sigma, without the mask's column. (B, L, N)."""
     return _normalised(_tweedie(log_score, x_t, graph, sigma)[..., : graph.N])
 
 
