@@ -50,27 +50,24 @@ def present(table: pd.DataFrame, methods: tuple[str, ...] = ORDER) -> list[str]:
     return [method for method in methods if method in found]
 
 
-def interval(values: pd.Series) -> tuple[float, float]:
-    """The same interval as in the claims table."""
-    estimate = student_t([float(value) for value in values])
-    return (estimate.low, estimate.high)
-
-
 def by_pass(axes: Axes, table: pd.DataFrame, column: str, method: str) -> None:
-    """Mean over seeds after each pass, with its 95 % interval."""
-    groups = table.groupby("pass_number")[column]
-    mean, spread = groups.mean(), groups.agg(lambda values: (interval(values)[1] - interval(values)[0]) / 2)
-    axes.errorbar(mean.index, mean, spread, color=COLOUR[method], marker=MARKER[method], ls="none", label=method)
+    """Mean over seeds after each pass, with its 95 % interval, as in the claims table."""
+    passes = np.sort(table["pass_number"].unique())
+    estimates = [student_t(list(where(table, pass_number=number)[column])) for number in passes]
+    means = [estimate.mean for estimate in estimates]
+    bars = [estimate.high - estimate.mean for estimate in estimates]
+    axes.errorbar(passes, means, bars, color=COLOUR[method], marker=MARKER[method], ls="none", label=method)
 
 
 def dots(axes: Axes, table: pd.DataFrame, column: str, methods: list[str]) -> None:
-    """A column of dots for each method: its seeds in grey, their mean and 95 % interval in the method's colour."""
+    """A column of dots for each method: its seeds in grey; in colour their geometric mean and its 95 % interval, the
+    claims table's for what is positive."""
     for place, method in enumerate(methods):
         values = where(table, method=method)[column].astype(float)
-        low, high = interval(values) if len(values) > 1 else (values.iloc[0], values.iloc[0])
-        bars = [[max(values.mean() - low, 0.0)], [max(high - values.mean(), 0.0)]]
+        estimate = student_t(list(values), scale="log")
+        bars = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
         axes.scatter([place] * len(values), values, color="0.65", s=14, zorder=1)
-        axes.errorbar([place], [values.mean()], bars, color=COLOUR[method], marker=MARKER[method], capsize=4, zorder=2)
+        axes.errorbar([place], [estimate.mean], bars, color=COLOUR[method], marker=MARKER[method], capsize=4, zorder=2)
     axes.set_xticks(range(len(methods)), methods, rotation=35, ha="right")
     axes.set_xlim(-0.6, len(methods) - 0.4)
 

@@ -101,7 +101,7 @@ def exact_convergence(results: Results) -> MatplotlibFigure:
             rows = rows[rows["kl"] > 1e-14]
             panel.plot(rows["iterate"], rows["kl"], color=colour, marker=marker, label=f"σ = {sigma:g}")
         panel.set(title=method.upper(), xlabel="iterate", ylabel="KL to the bridge (nats)", yscale="log")
-        panel.set_ylim(1e-14, 10)
+        panel.set_ylim(1e-14, 100)
     axes[1].legend(frameon=False)
     return finish(figure)
 

@@ -69,7 +69,9 @@ def generated(results: Results) -> MatplotlibFigure:
 
 def distances(results: Results) -> MatplotlibFigure:
     table, floor, tasks = results.tables["plane"], results.tables["plane_floor"], _tasks(results)
-    figure, axes = panels(2, len(tasks), width=4.3 * len(tasks) + 2, height=8.4)
+    shape = (2, len(tasks)) if len(tasks) > 1 else (1, 2)
+    figure, axes = panels(*shape, width=4.3 * shape[1] + 2, height=4.2 * shape[0])
+    axes = axes.reshape(2, -1)
     for column, task in enumerate(tasks):
         rows = where(table, task=task)
         methods = present(rows)
@@ -143,7 +145,8 @@ PLANE_FIGURES = (
         "distances",
         "W2 to the data and path energy of each method and task, with published values beside them.",
         "Coloured: here, with seeds in grey and 95 % intervals. White: published. Dotted: the distance of two samples "
-        "of the data. A method can be close to the data and still go long ways: compare the rows.",
+        "of the data, which depends on how many points are compared: below it there is nothing to see. A method can "
+        "be close to the data and still go long ways: compare the two measures.",
         ("plane", "plane_floor"),
         distances,
     ),

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
+from scipy.stats import gmean
 
 from common.harness.figure import Figure
 from papers.dsbm.figure_style import ORDER
@@ -129,7 +130,7 @@ def test_published_kl_stands_beside_that_of_its_method_and_dimension() -> None:
         assert axes.get_title() == f"d = {dim}"
         marks = {round(float(c.lines[0].get_xdata()[0]), 2): float(c.lines[0].get_ydata()[0]) for c in axes.containers}
         for place, method in enumerate(GAUSSIAN):
-            assert marks[place] == pytest.approx(dim * (1 + place) + 0.1)
+            assert marks[place] == pytest.approx(gmean([dim * (1 + place) + 0.1 * seed for seed in range(3)]))
             assert marks[round(place + 0.28, 2)] == GAUSSIAN_KL[method, dim].mean
 
 
@@ -148,7 +149,7 @@ def test_published_w2_stands_beside_that_of_its_method_and_task() -> None:
         assert axes.get_title() == task
         marks = {round(float(c.lines[0].get_xdata()[0]), 2): float(c.lines[0].get_ydata()[0]) for c in axes.containers}
         for place, method in enumerate(ORDER):
-            assert marks[place] == pytest.approx(1.01 + place)
+            assert marks[place] == pytest.approx(gmean([1 + place, 1.01 + place, 1.02 + place]))
             if (method, task) in PLANE_W2:
                 assert marks[round(place + 0.28, 2)] == PLANE_W2[method, task].mean
         assert set(axes.lines[-1].get_ydata()) == {0.5 + TASKS.index(task)}
