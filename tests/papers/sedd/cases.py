@@ -8,6 +8,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
+from papers.sedd.exact import sequences
 from papers.sedd.graph import Absorbing, Graph, Uniform
 from papers.sedd.noise import Geometric, LogLinear
 
@@ -31,6 +32,11 @@ def random_law(length: int = L, seed: int = 0) -> Tensor:
     """A law of sequences without structure, (N,)*length; squared, so that it is far from uniform."""
     p = torch.rand((N,) * length, generator=generator(seed), dtype=torch.float64) ** 2
     return p / p.sum()
+
+
+def draw(p: Tensor, n: int, seed: int = 0) -> Tensor:
+    """n sequences from a law (N,)*L."""
+    return sequences(p.shape[0], p.ndim)[torch.multinomial(p.flatten(), n, replacement=True, generator=generator(seed))]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from papers.sedd.exact import entropy, kl
 from papers.sedd.loss import dwdse_loss, likelihood_bound, stratified_times
 from papers.sedd.noise import LogLinear
 from papers.sedd.oracle import markov_log_posterior, markov_log_score
-from tests.papers.sedd.cases import ABSORBING, CHAIN, GRAPHS, NOISES, UNIFORM, L, N, expm, generator, name
-from tests.papers.sedd.test_loss import draw
+from tests.papers.sedd.cases import ABSORBING, CHAIN, GRAPHS, NOISES, UNIFORM, L, N, draw, expm, generator, name
 
 
 class Posterior(torch.nn.Module):

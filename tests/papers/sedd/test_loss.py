@@ -37,6 +37,7 @@ from tests.papers.sedd.cases import (
     L,
     N,
     P,
+    draw,
     expm,
     generator,
     name,
@@ -47,11 +48,6 @@ from tests.papers.sedd.cases import (
 
 ONE = torch.ones((), dtype=torch.float64)
 ZERO = torch.zeros((), dtype=torch.float64)
-
-
-def draw(p: Tensor, n: int, seed: int = 0) -> Tensor:
-    """n sequences from a law (N,)*L."""
-    return sequences(p.shape[0], p.ndim)[torch.multinomial(p.flatten(), n, replacement=True, generator=generator(seed))]
 
 
 def information(p0: Tensor, graph, sigma: float) -> float:
