@@ -20,7 +20,7 @@ IPF_CROSS = (1 / 2, 2 / 3, 3 / 5, 5 / 8)
 """Cov(x_0, x_1) after passes 1 to 4 in exact arithmetic, σ = 1."""
 
 BUDGET = (
-    "`small` trains 12 passes of 1000 steps (the first of 2000) where the paper has 40 of 10 000: about 3 % of its "
+    "`small` trains 10 passes of 1000 steps (the first of 2000) where the paper has 40 of 10 000: about 3 % of its "
     "steps, at ten times its learning rate, with an average of the weights, and 10 000 simulated pairs serve 500 steps "
     "in place of 78. `quick` trains 4 passes. SB-CFM makes as many steps as each of DSBM's two networks."
 )

@@ -13,9 +13,9 @@ MIXED = "moons-8gaussians"
 DATA = (
     "The paper's 2-D code, data and σ are not public. Data are scaled as by Tong et al., whose path energies fit; σ is "
     "the standard deviation of the coordinates at the start. `small` trains 8 passes of 1000 steps (one-pass "
-    "methods 4000) with three layers of 128, at a learning rate of 3e-3; `quick` half as many. W2 is between 4000 "
-    "points on either side (1000 in `quick`); plane_floor has what two samples of the data differ by, mostly in how many "
-    "points fall on each moon or Gaussian."
+    "methods 4000) with three layers of 128, at a learning rate of 3e-3; `quick` half as many. W2 is between 3000 "
+    "points on either side (1000 in `quick`); plane_floor says what two samples of the data differ by, mostly in how "
+    "many points fall on each moon or Gaussian."
 )
 
 
@@ -177,6 +177,6 @@ PLANE_CLAIMS = (
         _plan_quantities(),
         presets=("small", "gpu"),
         deviation="From N(0, I) to the eight Gaussians, 1000 points; the plan is Sinkhorn's on test points. Joint W2 is"
-        " that of pairs as points of four dimensions; its floor is that of pairs of two independent plans.",
+        " that of pairs as points of four dimensions; its floor is that of two plans that start from the same points.",
     ),
 )

@@ -213,7 +213,7 @@ def gaussian_floor(config: FloorConfig, seed: int, run: Run) -> list[Row]:
 GAUSSIAN_METHODS = ("DSB", "SB-CFM", "DSBM-IPF", "DSBM-IMF")
 
 
-SCALED = GaussianConfig("DSBM-IMF", 5, passes=12, inner_steps=1000)
+SCALED = GaussianConfig("DSBM-IMF", 5, passes=10, inner_steps=1000)
 PUBLISHED = GaussianConfig("DSBM-IMF", 5, passes=40, inner_steps=10_000, lr=1e-4, refresh_every=78, averaged=None)
 
 

@@ -12,7 +12,7 @@ from papers.dsbm.experiments_gaussian import AVERAGED, TEST, TRAIN, check_positi
 from papers.dsbm.experiments_plane import STEPS, N, plane_network
 from papers.dsbm.imf import IMFConfig
 from papers.dsbm.methods import Learned, learn
-from papers.dsbm.plan import barycentric_map, draw_pairs, entropic_plan, joint_w2
+from papers.dsbm.plan import barycentric_map, draw_partners, entropic_plan, joint_w2
 from papers.dsbm.process import simulate
 from papers.dsbm.tasks import TASKS
 
@@ -41,23 +41,24 @@ class PlanConfig:
 
 @dataclass(frozen=True)
 class Truth:
-    """The entropic plan of test points x_0, x_1: (n, 2)."""
+    """The entropic plan from test points `start` to test points `end`, both (n, 2)."""
 
-    x_0: Tensor
-    x_1: Tensor
+    start: Tensor
+    end: Tensor
     plan: Tensor
 
-    def pairs(self, n: int, generator: Generator) -> Tensor:
-        """n pairs, (n, 4)."""
-        return draw_pairs(self.plan, self.x_0, self.x_1, n, generator)
+    @staticmethod
+    def of(start: Tensor, end: Tensor, sigma: float) -> Truth:
+        """By Sinkhorn."""
+        return Truth(start, end, entropic_plan(start, end, sigma))
 
-    def forward_map(self) -> Tensor:
-        """E[x_1 | x_0], (n, 2)."""
-        return barycentric_map(self.plan, self.x_1)
+    def pairs(self, generator: Generator) -> Tensor:
+        """Every start with an end drawn for it, (n, 4)."""
+        return torch.cat([self.start, draw_partners(self.plan, self.end, generator)], dim=1)
 
-    def backward_map(self) -> Tensor:
-        """E[x_0 | x_1], (n, 2)."""
-        return barycentric_map(self.plan.T, self.x_0)
+    def mean(self) -> Tensor:
+        """E[end | start], (n, 2)."""
+        return barycentric_map(self.plan, self.end)
 
 
 def rms(gap: Tensor) -> float:
@@ -66,35 +67,30 @@ def rms(gap: Tensor) -> float:
 
 
 def compare(learned: Learned, truth: Truth, config: PlanConfig, generator: Generator) -> dict[str, float]:
-    """W2 in the plane of pairs, and the error of the conditional mean of what is simulated."""
-    forward = learned.direction == "f"
-    start = truth.x_0 if forward else truth.x_1
+    """Joint W2 between simulated pairs and the plan's, and the error of the mean of what is simulated from a point."""
+    start = truth.start
     assert learned.drift is not None
     many = start.repeat(config.repeats, 1)
     ends = simulate(learned.drift, many, config.sigma, STEPS, generator, learned.direction)
-    first = ends[: len(start)]
-    pairs = torch.cat([start, first] if forward else [first, start], dim=1)
+    pairs = torch.cat([start, ends[: len(start)]], dim=1)
     mean = ends.double().reshape(config.repeats, *start.shape).mean(0)
-    wanted = truth.forward_map() if forward else truth.backward_map()
-    return {
-        "joint_w2": joint_w2(pairs, truth.pairs(len(pairs), generator)),
-        "map_error": rms(mean - wanted),
-    }
+    return {"joint_w2": joint_w2(pairs, truth.pairs(generator)), "map_error": rms(mean - truth.mean())}
 
 
 def plan_distance(config: PlanConfig, seed: int, run: Run) -> list[Row]:
-    """After every pass: joint W2 between simulated pairs and the plan's, and the error of the conditional mean, beside
-    what two independent samples of the true plan differ by."""
+    """After every pass: joint W2 between simulated pairs and the plan's, and the error of the conditional mean. Beside
+    them what two true plans differ by that start from the same points."""
     task, train, test = TASKS[config.task], stream(seed, TRAIN), stream(seed, TEST)
     x_0, x_1 = task.pi_0(config.n_test, test), task.pi_1(config.n_test, test)
     other_0, other_1 = task.pi_0(config.n_test, test), task.pi_1(config.n_test, test)
-    truth = Truth(x_0, x_1, entropic_plan(x_0, x_1, config.sigma))
-    other = Truth(other_0, other_1, entropic_plan(other_0, other_1, config.sigma))
-    # The same x_1 with other x_0: what a conditional mean owes to the points of the other side.
-    sibling = Truth(other_0, x_1, entropic_plan(other_0, x_1, config.sigma))
+    truths = {"f": Truth.of(x_0, x_1, config.sigma), "b": Truth.of(x_1, x_0, config.sigma)}
+    siblings = {"f": Truth.of(x_0, other_1, config.sigma), "b": Truth.of(x_1, other_0, config.sigma)}
     floors = {
-        "joint_floor": joint_w2(truth.pairs(config.n_test, test), other.pairs(config.n_test, test)),
-        "map_floor": rms(truth.backward_map() - sibling.backward_map()),
+        key: {
+            "joint_floor": joint_w2(truth.pairs(test), siblings[key].pairs(test)),
+            "map_floor": rms(truth.mean() - siblings[key].mean()),
+        }
+        for key, truth in truths.items()
     }
     imf_config = IMFConfig(
         config.sigma,
@@ -109,8 +105,9 @@ def plan_distance(config: PlanConfig, seed: int, run: Run) -> list[Row]:
     rows: list[Row] = []
     passes = learn(config.method, task.pi_0(N, train), task.pi_1(N, train), imf_config, train, plane_network)
     for learned in passes:
-        distances = compare(learned, truth, config, test)
-        rows.append({"pass_number": learned.number, "direction": learned.direction, **distances, **floors})
+        key = learned.direction
+        distances = compare(learned, truths[key], config, test)
+        rows.append({"pass_number": learned.number, "direction": key, **distances, **floors[key]})
     return rows
 
 

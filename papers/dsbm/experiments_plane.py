@@ -30,7 +30,7 @@ class PlaneConfig:
     inner_steps: int = 1000
     lr: float = 3e-3
     refresh_every: int = 500
-    n_test: int = 4000
+    n_test: int = 3000
     sigma_factor: float = 1.0
 
     def __post_init__(self) -> None:
@@ -95,7 +95,7 @@ class PlaneFloorConfig:
     """W2 of two samples of what is to be generated."""
 
     task: str
-    n_test: int = 4000
+    n_test: int = 3000
 
     def __post_init__(self) -> None:
         one_of(TASKS, self, "task")
