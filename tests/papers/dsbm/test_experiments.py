@@ -1,0 +1,221 @@
+"""DSBM's experiments: their exact rows against the paper's numbers, their measurements on oracles, and tiny runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from common.harness.errors import UsageError
+from common.harness.plan import plan
+from papers.dsbm.experiments_exact import IteratesConfig, LimitsConfig, exact_iterates, exact_limits
+from papers.dsbm.experiments_gaussian import (
+    SCALED,
+    SIGMA,
+    A,
+    coupling_row,
+    drift_error,
+    exact_iterates_of,
+    gaussian,
+    mean_kl,
+    path_of,
+    samples,
+)
+from papers.dsbm.experiments_plan import PlanConfig, Truth, compare, plan_distance, rms
+from papers.dsbm.experiments_plane import PlaneConfig, plane
+from papers.dsbm.experiments_transfer import TransferConfig, transfer
+from papers.dsbm.gaussian import independent_bridge, schrodinger_bridge, unit_gaussians
+from papers.dsbm.imf import IMFConfig
+from papers.dsbm.methods import METHODS, Learned, learn
+from papers.dsbm.paper import PAPER
+from papers.dsbm.process import Drift
+
+
+class FakeRun:
+    device = "cpu"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.needs = folder, {}  # type: ignore[var-annotated]
+        self.arrays: dict[str, Any] = {}
+
+    def log(self, **metrics: float) -> None: ...
+
+    def save_arrays(self, **arrays: Any) -> None:
+        self.arrays = arrays
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> FakeRun:
+    return FakeRun(tmp_path)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def doubled(drift: Drift) -> Drift:
+    """An exact drift of float64 points, for the float32 points of an experiment."""
+    return lambda x, t: drift(x.double(), t).to(x.dtype)
+
+
+def test_exact_rows_have_the_papers_iterates(run: FakeRun) -> None:
+    table = pd.DataFrame(exact_iterates(IteratesConfig(sigmas=(1.0,), iterates=4, identities=1), 0, run))
+    unit = table[table["pair"] == "unit"].set_index(["method", "iterate"])
+    assert unit.loc["imf"]["correlation"].tolist() == pytest.approx([0, 0.5463, 0.6111, 0.6174, 0.6180], abs=5e-5)
+    assert unit.loc["ipf"]["correlation"].tolist() == pytest.approx([1, 1 / 2, 2 / 3, 3 / 5, 5 / 8], abs=1e-9)
+    assert unit.loc["ipf"]["var_0"].tolist() == pytest.approx([1, 0.75, 1, 0.96, 1], abs=1e-9)
+    assert unit.loc["imf"][["var_0", "var_1"]].to_numpy() == pytest.approx(1, abs=1e-12)
+
+
+def test_limits_go_where_the_paper_says(run: FakeRun) -> None:
+    table = pd.DataFrame(exact_limits(LimitsConfig(sigmas=(0.01, 100.0)), 0, run)).set_index(["pair", "sigma"])
+    for pair in ("unit", "general"):
+        assert table.loc[pair, 0.01]["first_to_rectified"] < 1e-3
+        assert table.loc[pair, 0.01]["bridge_to_transport"] < 1e-3
+        assert table.loc[pair, 100.0]["bridge_to_independent"] < 1e-3
+    # Rectified flow is optimal transport after one pass in one dimension, and not in general.
+    assert table.loc["unit", 0.01]["first_to_independent"] == pytest.approx(1, abs=1e-3)
+    assert abs(table.loc["general", 0.01]["first_to_independent"] - 1) > 0.1
+
+
+def test_the_exact_drift_measures_as_the_exact_bridge() -> None:
+    # Simulated with 20 steps of Euler's: the endpoint has variance 1.0156 and the covariance is .618 (by the recursion
+    # of a linear chain), each within five standard errors over 10 000 points and two coordinates.
+    ends = unit_gaussians(2, A)
+    bridge = schrodinger_bridge(*ends, SIGMA)
+    for direction, drift in (("f", bridge.forward_drift), ("b", bridge.backward_drift)):
+        learned = Learned(1, direction, doubled(drift), None, None)  # type: ignore[arg-type]
+        path = path_of(learned, *samples(ends, 10_000, generator()), generator(1))
+        row = coupling_row(path, bridge)
+        assert row["var_1" if direction == "f" else "var_0"] == pytest.approx(1.0156, abs=5 * (2 / 20_000) ** 0.5)
+        assert row["correlation"] == pytest.approx(0.618, abs=5 * (1.4 / 20_000) ** 0.5)
+        assert (row["mean_0"], row["mean_1"]) == pytest.approx((-A, A), abs=5 / 20_000**0.5)
+        # 2 D/(2n) is the bias of the fit, 0.2e-3; Euler's error adds (0.0156/2)² D at the end, 0.12e-3, and less before.
+        assert mean_kl(path, bridge, diagonal=True) < 1.0
+
+
+def test_another_coupling_is_told_from_the_bridge() -> None:
+    # The independent coupling's variance at t = ½ is 3/4 and the bridge's 1.059: KL is largest there.
+    ends = unit_gaussians(2, A)
+    bridge, other = schrodinger_bridge(*ends, SIGMA), independent_bridge(*ends, SIGMA)
+    times = torch.linspace(0, 1, 21, dtype=torch.float64)
+    x_0, x_1 = other.sample(10_000, generator())
+    eps = torch.randn(21, *x_0.shape, generator=generator(1), dtype=x_0.dtype)
+    t = times[:, None, None]
+    path = (1 - t) * x_0 + t * x_1 + (t * (1 - t)).sqrt() * eps
+    ratios = [other.cov(float(s))[0, 0] / bridge.cov(float(s))[0, 0] for s in times]
+    expected = 1e3 * float(sum(ratio - 1 - ratio.log() for ratio in ratios)) / 21  # two coordinates, ½ each
+    assert mean_kl(path, bridge, diagonal=True) == pytest.approx(expected, rel=0.1)
+
+
+def test_the_error_of_a_drift_is_relative() -> None:
+    bridge = independent_bridge(*unit_gaussians(3, A), SIGMA)
+    for scale in (1.0, 1.3):
+        scaled = lambda x, t, s=scale: (s * bridge.forward_drift(x.double(), t)).float()  # noqa: E731
+        assert drift_error(scaled, bridge, True, generator()) == pytest.approx(scale - 1, abs=1e-5)
+    assert drift_error(doubled(bridge.forward_drift), bridge, False, generator()) > 0.5
+
+
+def test_every_method_is_compared_with_its_own_iterates() -> None:
+    ends = unit_gaussians(1, A)
+    first = {method: [b.cross.item() for b in islice(exact_iterates_of(method, ends), 3)] for method in METHODS}
+    for method in ("DSB", "DSBM-IPF"):
+        assert first[method] == pytest.approx([1, 1 / 2, 2 / 3])
+    for method in ("DSBM-IMF", "IMF-b"):
+        assert first[method] == pytest.approx([0, 0.5463, 0.6111], abs=5e-5)
+    assert first["SB-CFM"] == pytest.approx([0.6180] * 3, abs=5e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs_and_is_repeatable(method: str) -> None:
+    config = IMFConfig(1.0, 4, passes=2, inner_steps=2, batch=32, cache=64, refresh_every=2)
+    x_0, x_1 = torch.randn(64, 2, generator=generator()), torch.randn(64, 2, generator=generator(1)) + 2
+    x = torch.randn(5, 2, generator=generator(2))
+
+    def flow() -> torch.Tensor:
+        *_, last = learn(method, x_0, x_1, config, generator(3))
+        velocity = last.flow or last.drift
+        assert velocity is not None
+        assert (last.backward is None) == (method in ("SB-CFM", "OT-CFM", "CFM", "FM", "RF"))
+        with torch.no_grad():
+            return velocity(x, torch.tensor(0.5))
+
+    assert torch.equal(flow(), flow())
+
+
+def test_a_short_training_finds_the_bridge_in_one_dimension(run: FakeRun) -> None:
+    # Far from converged at 300 steps a pass, yet the covariance is that of the bridge and not of either start (0 or 1).
+    rows = gaussian(replace(SCALED, dim=1, passes=3, inner_steps=200, refresh_every=200), 0, run)
+    assert [row["direction"] for row in rows] == ["b", "f", "b"]
+    assert [row["final"] for row in rows] == [False, False, True]
+    assert float(rows[-1]["correlation"]) == pytest.approx(0.618, abs=0.1)
+    assert run.arrays["fitted_var"].shape == run.arrays["exact_var"].shape == (21,)
+    assert run.arrays["exact_var"][10] == pytest.approx(0.5 + 0.5 * 0.618 + 0.25, abs=1e-3)
+
+
+def test_a_plane_run_starts_in_pi_1_and_ends_near_pi_0(run: FakeRun) -> None:
+    config = PlaneConfig("DSBM-IMF", "8gaussians", passes=2, inner_steps=150, refresh_every=150, n_test=300)
+    (row,) = plane(config, 0, run)
+    assert set(row) == {"w2", "w2_sde", "path_energy", "n"}
+    start, end = run.arrays["flow_path"][0], run.arrays["flow_path"][-1]
+    assert abs(start.std() - 1) < 0.2  # N(0, I), where the eight Gaussians have 3.7
+    assert end.std() > 2.5
+    assert (run.arrays["data_1"][:200] == start).all()
+
+
+def test_the_true_plan_is_at_its_floor_and_another_coupling_is_not() -> None:
+    ends, sigma, n = unit_gaussians(2, 1.0), 1.0, 600
+    bridge = schrodinger_bridge(*ends, sigma)
+    x_0, x_1 = samples(ends, n, generator())
+    truth = Truth.of(x_0, x_1, sigma)
+    config = PlanConfig("DSBM-IMF", sigma, n_test=n, repeats=8)
+    right = compare(Learned(1, "f", doubled(bridge.forward_drift), None, None), truth, config, generator(1))
+    sibling = Truth.of(x_0, samples(ends, n, generator(2))[1], sigma)
+    floor = rms(truth.mean() - sibling.mean())
+    # The mean of eight ends has a standard error of √(Var(x_1 | x_0)/8), Var = 1 - .618² for either coordinate.
+    noise = (2 * (1 - 0.618**2) / 8) ** 0.5
+    assert right["map_error"] < floor + 1.2 * noise
+    independent = independent_bridge(*ends, sigma)
+    wrong = compare(Learned(1, "f", doubled(independent.forward_drift), None, None), truth, config, generator(1))
+    assert wrong["joint_w2"] != right["joint_w2"]
+    crossed = compare(Learned(1, "f", lambda x, t: -2 * x, None, None), truth, config, generator(1))
+    assert crossed["map_error"] > 3 * right["map_error"]
+    assert crossed["joint_w2"] > 2 * right["joint_w2"]
+
+
+def test_plan_distance_has_a_row_for_every_pass(run: FakeRun) -> None:
+    rows = plan_distance(PlanConfig("DSBM-IPF", 2.0, passes=2, inner_steps=5, n_test=60, repeats=2), 0, run)
+    assert [(row["pass_number"], row["direction"]) for row in rows] == [(1, "b"), (2, "f")]
+
+
+def test_transfer_runs_on_digits(run: FakeRun) -> None:
+    config = TransferConfig(
+        "DSBM-IMF", "digits", passes=2, first_steps=2, inner_steps=2, batch=8, width=8, levels=2, steps=2, cache=16,
+        refresh_every=2, n_test=70,
+    )  # fmt: skip
+    rows = transfer(config, 0, run)
+    assert [row["direction"] for row in rows] == ["b", "f"]
+    assert run.arrays["transferred_b"].shape == (32, 1, 8, 8)
+    assert (run.folder / "drift_b.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("experiment", "fields", "message"),
+    [
+        ("gaussian", {"method": "ddpm"}, "method is one of"),
+        ("gaussian", {"dim": "0"}, "dim is at least 1, not 0"),
+        ("gaussian", {"lr": "0"}, "lr is 0.0; it must be positive"),
+        ("plane", {"task": "rings"}, "task is one of moons, scurve, 8gaussians, moons-8gaussians, not 'rings'"),
+        ("plane", {"sigma_factor": "-1"}, "sigma_factor is -1.0; it must be positive"),
+        ("plane", {"passes": "1"}, "passes is at least 2, not 1"),
+        ("exact_iterates", {"sigmas": "1,0"}, "it must be positive"),
+    ],
+)
+def test_bad_input_is_named(experiment: str, fields: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        plan(PAPER, "quick", only=[experiment], overrides=fields)
