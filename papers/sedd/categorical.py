@@ -1,8 +1,9 @@
 """Categorical draws in float64, and what goes wrong in float32.
 
 The usual way to draw from probabilities p_y is the exponential race argmax_y p_y / E_y, E_y = −log u_y ~ Exp(1). A
-uniform number u < 1 in float32 is, near 1, a multiple of h = 2⁻²⁴, so E cannot come below h. A token of probability p
-relative to the favourite's (in a sampler: to staying masked) wins if E_favourite > E/p, and E is one of h, 2h, …:
+uniform number u < 1 in float32 is, near 1, a multiple of h = 2⁻²⁴, so E is one of h, 2h, … there. A token of
+probability p << 1 wins if E/p comes before all the others, which together are one clock of rate 1 − p, so nearly with
+probability
 
     Σ_{k≥1} h e^{−kh/p} = h / (e^{h/p} − 1) = p x/(e^x − 1),   x = h/p
 
@@ -49,19 +50,17 @@ def gumbel_categorical(probs: Tensor, generator: torch.Generator, dtype: torch.d
 
 
 def gumbel_probability(p: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """p x/(e^x − 1), x = h/p: the rate at which `gumbel_categorical` draws a token of relative probability p << 1.
+    """p x/(e^x − 1), x = h/p: how often `gumbel_categorical` draws a token of probability p. Elementwise, float64.
 
-    Relative to the favourite. Elementwise, float64; 0 stays 0.
+    Below h/10 hardly ever, far above h as it should, but for h/2.
     """
     h = RESOLUTION[dtype]
     return h / torch.expm1(h / p.double())
 
 
 def gumbel_law(probs: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The law that `gumbel_categorical` draws from, (…, S) float64: `gumbel_probability` against the favourite.
-
-    The formula is exact for rare tokens, and its error at others is of the size of h.
-    """
-    favourite = probs.double().amax(dim=-1, keepdim=True)
-    relative = torch.where(probs < favourite, gumbel_probability(probs / favourite, dtype), 1.0)
-    return relative / relative.sum(dim=-1, keepdim=True)
+    """The law of `gumbel_categorical`, (…, S) float64: `gumbel_probability`, and the likeliest token has the rest."""
+    p = probs.double() / probs.double().sum(dim=-1, keepdim=True)
+    likeliest = p.argmax(dim=-1, keepdim=True)
+    law = gumbel_probability(p, dtype).scatter(-1, likeliest, 0.0)
+    return law.scatter(-1, likeliest, 1 - law.sum(dim=-1, keepdim=True))

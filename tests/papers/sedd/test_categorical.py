@@ -74,6 +74,18 @@ def test_a_rare_token_is_drawn_as_the_formula_says(multiple):
     assert abs(count - n * float(p)) > 5 * (n * float(p)) ** 0.5
 
 
+def test_the_law_of_the_race_where_no_token_dominates():
+    """Three likely tokens and two rare ones, as weights that sum to 3. The formula is off by h/2, a sixth of the
+    standard error of the likely ones' frequencies."""
+    n, h = 100_000, RESOLUTION[torch.float16]
+    weights = torch.tensor([0.9, 1.2 - 9 * h, 0.9, 6 * h, 3 * h], dtype=torch.float64)
+    counts = torch.bincount(gumbel_categorical(weights.expand(n, 5), generator(), torch.float16), minlength=5)
+    law = gumbel_law(weights, torch.float16)
+    assert stats.chisquare(counts.numpy(), n * law.numpy()).pvalue > P
+    assert stats.chisquare(counts.numpy(), n * weights.numpy() / 3).pvalue < P
+    torch.testing.assert_close(gumbel_law(weights, torch.float64), weights / 3)
+
+
 def test_where_float32_is_right_and_where_it_is_wrong():
     h = RESOLUTION[torch.float32]
     p = torch.tensor([1000 * h, h, h / 40, 0.0], dtype=torch.float64)
