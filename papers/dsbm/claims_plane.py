@@ -61,6 +61,7 @@ def _w2_table() -> tuple[Quantity, ...]:
 
 
 def _energy_table() -> tuple[Quantity, ...]:
+    """Without those that σ was chosen by: of the bridges between data sets."""
     return tuple(
         Quantity(
             f"{method}, {task}",
@@ -72,6 +73,7 @@ def _energy_table() -> tuple[Quantity, ...]:
             scale="log",
         )
         for (method, task), cell in PLANE_ENERGY.items()
+        if task != MIXED or method in ("CFM", "OT-CFM")
     )
 
 
@@ -105,6 +107,11 @@ def _plan_quantities() -> tuple[Quantity, ...]:
     )
 
 
+CALIBRATED = (
+    " σ = 7 between data sets was settled by a pilot in which DSBM's path energy came near the published one, which "
+    "therefore is not judged itself. At a smaller σ that energy is less, and the ratio to CFM's greater: see plane_sigma."
+)
+
 PLANE_CLAIMS = (
     Claim(
         "plane-energy-cfm",
@@ -112,7 +119,7 @@ PLANE_CLAIMS = (
         "Section 6.2, Table 1",
         (_energy_ratio("DSBM-IMF"),),
         presets=("quick",),
-        deviation=DATA,
+        deviation=DATA + CALIBRATED,
     ),
     Claim(
         "plane-energy-order",
@@ -120,7 +127,7 @@ PLANE_CLAIMS = (
         "Section 6.2, Table 1",
         (_energy_ratio("DSBM-IPF"), _energy_ratio("DSBM-IMF")),
         presets=("small", "gpu"),
-        deviation=DATA,
+        deviation=DATA + CALIBRATED,
     ),
     Claim(
         "plane-energy",
@@ -128,7 +135,7 @@ PLANE_CLAIMS = (
         "Section 6.2, Table 1",
         _energy_table(),
         presets=("small", "gpu"),
-        deviation=DATA,
+        deviation=DATA + CALIBRATED,
     ),
     Claim(
         "plane-w2",
