@@ -103,7 +103,8 @@ def plan_distance(results: Results) -> MatplotlibFigure:
                 mean, style = seeds.mean(), "--" if method == "DSBM-IPF" else "-"
                 panel.plot(mean.index, mean, color=colour, marker=MARKER[method], ls=style, label=method)
                 panel.fill_between(mean.index, seeds.min(), seeds.max(), color=colour, alpha=0.2, lw=0)
-            panel.axhline(rows[floor].mean(), color="0.4", ls=":", lw=1.5)
+            floors = rows.groupby("pass_number")[floor].mean()
+            panel.plot(floors.index, floors, color="0.4", ls=":", lw=1.5)
             panel.set(title=f"σ = {sigma:g}", xlabel="pass", ylim=(0, None))
     axes[0, 0].set_ylabel("W₂ of pairs to the plan")
     axes[1, 0].set_ylabel("error of the mean end")
@@ -113,13 +114,15 @@ def plan_distance(results: Results) -> MatplotlibFigure:
 
 def transfer(results: Results) -> MatplotlibFigure:
     runs = results.arrays("transfer", seed=0)
-    figure, axes = panels(len(runs), 2, width=9, height=4.6 * len(runs))
-    for (config, arrays), (left, right) in zip(runs, axes, strict=True):
-        for panel, key in ((left, "start"), (right, "transferred")):
-            images = arrays[key][:64, 0]
-            rows = images.reshape(len(images) // 8, 8, *images.shape[1:])
-            panel.imshow(rows.transpose(0, 2, 1, 3).reshape(-1, 8 * images.shape[-1]), cmap="gray_r", vmin=-1, vmax=1)
-            panel.set_title(f"{config.get('method', '')} {key}".strip())
+    grids = ("start_f", "transferred_f", "start_b", "transferred_b")
+    figure, axes = panels(len(runs), len(grids), width=16, height=2.4 * len(runs))
+    for (config, arrays), row in zip(runs, axes, strict=True):
+        for panel, key in zip(row, grids, strict=True):
+            images = arrays[key][:32, 0]
+            tiles = images.reshape(-1, 8, *images.shape[1:]).transpose(0, 2, 1, 3)
+            panel.imshow(tiles.reshape(-1, 8 * images.shape[-1]), cmap="gray_r", vmin=-1, vmax=1)
+            word, direction = key.split("_")
+            panel.set_title(f"{config['method']}, {word}, {'forward' if direction == 'f' else 'backward'}")
             panel.axis("off")
     return finish(figure, despine=False)
 
@@ -154,16 +157,16 @@ PLANE_FIGURES = (
         "plan-distance",
         "Distance of the learned pairs to the entropic optimal plan by pass, for DSBM-IPF and DSBM-IMF at several "
         "sigma.",
-        "The plan is Sinkhorn's, on samples; dotted is the distance of two samples of it. The less noise, the more "
-        "passes does a start from the reference (dashed) need; a start from independent pairs needs few. Bands are "
-        "all seeds.",
+        "The plan is Sinkhorn's, on samples; dotted is what two such plans differ by that start in the same points, "
+        "so it depends on the direction of a pass. The less noise, the more passes does a start from the reference "
+        "(dashed) need; a start from independent pairs needs few. Bands are all seeds.",
         ("plan_distance",),
         plan_distance,
     ),
     Figure(
         "transfer",
-        "Grids of images before and after the transfer.",
-        "Each image on the right starts from the one in the same place on the left: what is kept of its shape shows "
+        "Grids of images before and after the transfer, in both directions.",
+        "Each image starts from the one in the same place on the grid to its left: what is kept of its shape shows "
         "how little the bridge moves.",
         ("transfer",),
         transfer,

@@ -61,7 +61,7 @@ class MadeUp:
         plan = [
             {
                 "method": method, "sigma": sigma, "pass_number": n, "joint_w2": 1 / n + sigma + 0.1 * seed,
-                "joint_floor": 0.1, "map_error": 2 / n, "map_floor": 0.2, "seed": seed,
+                "joint_floor": 0.1, "map_error": 2 / n, "map_floor": 0.2 + n % 2, "seed": seed,
             }
             for method, sigma, n, seed in product(("DSBM-IPF", "DSBM-IMF"), (0.5, 1.0), (1, 2, 3), seeds)
         ]  # fmt: skip
@@ -88,7 +88,8 @@ class MadeUp:
             if where["method"] in SDE:
                 paths["sde_path"] = np.full((21, 200, 2), -float(place))
             return [(where, points | paths)]
-        return [({"method": "DSBM-IMF"}, {name: np.zeros((64, 1, 8, 8)) for name in ("start", "transferred")})]
+        names = ("start_f", "transferred_f", "start_b", "transferred_b")
+        return [({"method": "DSBM-IMF"}, {name: np.full((32, 1, 8, 8), place) for place, name in enumerate(names)})]
 
 
 def panels(name: str, results: MadeUp) -> list[Any]:
@@ -168,3 +169,23 @@ def test_only_processes_have_stochastic_paths() -> None:
     titles = [panel.get_title() for panel in axes]
     assert titles[: len(ORDER)] == [f"{method}, ODE" for method in ORDER]
     assert titles[len(ORDER) :] == [f"{method}, SDE" if method in SDE else "" for method in ORDER]
+
+
+def test_the_floor_of_the_plan_follows_the_direction_of_each_pass() -> None:
+    drawn = panels("plan-distance", MadeUp())
+    assert [axes.get_title() for axes in drawn] == ["σ = 0.5", "σ = 1"] * 2
+    ipf, imf, floor = drawn[2].lines
+    assert (ipf.get_label(), imf.get_label()) == ("DSBM-IPF", "DSBM-IMF")
+    assert np.allclose(imf.get_ydata(), [2, 1, 2 / 3])
+    assert np.allclose(floor.get_ydata(), [1.2, 0.2, 1.2])
+
+
+def test_images_are_tiled_beside_what_they_start_from() -> None:
+    drawn = panels("transfer", MadeUp())
+    assert [axes.get_title().removeprefix("DSBM-IMF, ") for axes in drawn] == [
+        "start, forward", "transferred, forward", "start, backward", "transferred, backward",
+    ]  # fmt: skip
+    for place, axes in enumerate(drawn):
+        tiles = np.asarray(axes.images[0].get_array())
+        assert tiles.shape == (4 * 8, 8 * 8)
+        assert (tiles == place).all()
