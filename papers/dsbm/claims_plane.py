@@ -109,7 +109,7 @@ def _plan_quantities() -> tuple[Quantity, ...]:
 
 CALIBRATED = (
     " σ = 7 between data sets was settled by a pilot in which DSBM's path energy came near the published one, which "
-    "therefore is not judged itself. At a smaller σ that energy is less, and the ratio to CFM's greater: see plane_sigma."
+    "therefore is not judged itself. At a smaller σ that energy is less, and CFM's ratio to it greater (plane_sigma)."
 )
 
 PLANE_CLAIMS = (
