@@ -54,9 +54,16 @@ class MadeUp:
         plane = [
             {
                 "method": method, "task": task, "w2": 1.0 + place + 0.01 * seed, "path_energy": 10.0 * (1 + place),
-                "seed": seed,
+                "sigma_factor": 1.0, "seed": seed,
             }
             for (place, method), task, seed in product(enumerate(ORDER), TASKS, seeds)
+        ]  # fmt: skip
+        sweep = [
+            {
+                "method": "DSBM-IMF", "task": task, "sigma_factor": factor, "w2": 8.02 * factor,
+                "path_energy": 40.0 / factor, "seed": seed,
+            }
+            for task, factor, seed in product(TASKS[:2], (0.5, 2.0), seeds)
         ]  # fmt: skip
         plan = [
             {
@@ -72,6 +79,7 @@ class MadeUp:
             "exact_limits": pd.DataFrame(limits),
             "plane": pd.DataFrame(plane),
             "plane_floor": pd.DataFrame([{"task": task, "w2": 0.5 + i, "seed": 0} for i, task in enumerate(TASKS)]),
+            "plane_sigma": pd.DataFrame(sweep),
             "plan_distance": pd.DataFrame(plan),
             "transfer": pd.DataFrame([{"seed": 0}]),
         }
@@ -169,6 +177,16 @@ def test_only_processes_have_stochastic_paths() -> None:
     titles = [panel.get_title() for panel in axes]
     assert titles[: len(ORDER)] == [f"{method}, ODE" for method in ORDER]
     assert titles[len(ORDER) :] == [f"{method}, SDE" if method in SDE else "" for method in ORDER]
+
+
+def test_the_sweep_over_sigma_is_relative_to_the_tables_own_run() -> None:
+    """DSBM-IMF is fourth in order: W2 of 4.01 and an energy of 40 at factor 1."""
+    w2, energy = panels("sigma", MadeUp())
+    assert [line.get_label() for line in w2.lines] == list(TASKS[:2])
+    for line in w2.lines:
+        assert np.allclose(line.get_xdata(), [0.5, 1, 2])
+        assert np.allclose(line.get_ydata(), [1, 1, 4])
+    assert np.allclose(energy.lines[0].get_ydata(), [2, 1, 0.5])
 
 
 def test_the_floor_of_the_plan_follows_the_direction_of_each_pass() -> None:
