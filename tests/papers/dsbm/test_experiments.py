@@ -8,12 +8,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from common.harness.errors import UsageError
 from common.harness.plan import plan
+from papers.dsbm import experiments_gaussian, experiments_plane, methods
+from papers.dsbm.coupling import Coupling
 from papers.dsbm.experiments_exact import IteratesConfig, LimitsConfig, exact_iterates, exact_limits
 from papers.dsbm.experiments_gaussian import (
     SCALED,
@@ -31,10 +34,10 @@ from papers.dsbm.experiments_plan import PlanConfig, Truth, compare, plan_distan
 from papers.dsbm.experiments_plane import PlaneConfig, plane
 from papers.dsbm.experiments_transfer import TransferConfig, transfer
 from papers.dsbm.gaussian import independent_bridge, schrodinger_bridge, unit_gaussians
-from papers.dsbm.imf import IMFConfig
+from papers.dsbm.imf import IMFConfig, zero_drift
 from papers.dsbm.methods import METHODS, Learned, learn
 from papers.dsbm.paper import PAPER
-from papers.dsbm.process import Drift
+from papers.dsbm.process import Drift, reversed_flow
 
 
 class FakeRun:
@@ -135,19 +138,80 @@ def test_every_method_is_compared_with_its_own_iterates() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_runs_and_is_repeatable(method: str) -> None:
-    config = IMFConfig(1.0, 4, passes=2, inner_steps=2, batch=32, cache=64, refresh_every=2)
-    x_0, x_1 = torch.randn(64, 2, generator=generator()), torch.randn(64, 2, generator=generator(1)) + 2
-    x = torch.randn(5, 2, generator=generator(2))
+    config = IMFConfig(1.0, 4, passes=2, inner_steps=40, batch=32, lr=1e-2, cache=64, refresh_every=40)
+    x_0, x_1 = torch.randn(64, 2, generator=generator()), torch.randn(64, 2, generator=generator(1)) + 4
+    x = torch.randn(5, 2, generator=generator(2)) + 2
 
     def flow() -> torch.Tensor:
         *_, last = learn(method, x_0, x_1, config, generator(3))
-        velocity = last.flow or last.drift
-        assert velocity is not None
+        velocity = last.flow or reversed_flow(last.backward or zero_drift)  # IMF-b has no ODE
         assert (last.backward is None) == (method in ("SB-CFM", "OT-CFM", "CFM", "FM", "RF"))
         with torch.no_grad():
             return velocity(x, torch.tensor(0.5))
 
     assert torch.equal(flow(), flow())
+    assert (flow() > 0).all()  # from π_0 to π_1, whatever its networks run
+
+
+@pytest.mark.parametrize("method", ["DSBM-IMF", "IMF-b", "RF", "DSBM-IMF+", "DSBM-IPF"])
+def test_every_method_starts_from_its_own_pairs(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    couplings: list[Coupling] = []
+
+    def matching(first: Coupling, config: IMFConfig) -> Any:
+        couplings.append(first)
+        return None
+
+    monkeypatch.setattr(methods, "matching", matching)
+    monkeypatch.setattr(methods, "alternate", lambda *arguments: iter(()))
+    n = 512
+    x_0, x_1 = torch.randn(n, 1, generator=generator()), torch.randn(n, 1, generator=generator(1)) + 5
+    list(learn(method, x_0, x_1, IMFConfig(2.0, batch=n), generator()))
+    left, right = couplings[0](x_0, x_1, generator(2))
+    if method == "DSBM-IPF":
+        # The reference's pairs, x_1 = x_0 + 2 ε: five standard errors of a mean and of a variance.
+        assert (right - left).mean().item() == pytest.approx(0, abs=5 * 2 / n**0.5)
+        assert (right - left).var().item() == pytest.approx(4, rel=5 * (2 / n) ** 0.5)
+        return
+    assert torch.equal(right.sort(0).values, x_1.sort(0).values)
+    correlation = torch.corrcoef(torch.cat([left, right], 1).T)[0, 1].item()
+    if method == "DSBM-IMF+":
+        assert correlation > 0.99  # one batch: sorted against sorted
+    else:
+        assert abs(correlation) < 5 / n**0.5
+
+
+@pytest.mark.parametrize("method", ["DSBM-IMF", "DSBM-IPF"])
+def test_exact_passes_measure_as_exact(method: str, run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Passes that have the exact drifts in place of networks: pass n is the projection of iterate n - 1, and its
+    # coupling is iterate n.
+    def exact_passes(method: str, *_: object) -> Any:
+        for number, before in enumerate(islice(exact_iterates_of(method, unit_gaussians(2, A)), 3), 1):
+            backward = number % 2 == 1
+            drift = before.backward_drift if backward else before.forward_drift
+            yield Learned(number, "b" if backward else "f", doubled(drift), None, None)
+
+    monkeypatch.setattr(experiments_gaussian, "learn", exact_passes)
+    rows = gaussian(replace(SCALED, method=method, dim=2, passes=3), 0, run)
+    assert len(rows) == 3
+    for row in rows:
+        assert row["drift_error"] == pytest.approx(0, abs=1e-5)
+        for name in ("correlation", "var_0", "var_1", "mean_0", "mean_1"):
+            # Five standard errors over 20 000 coordinates of variance up to 1.1, and 0.03 for 20 steps of Euler's.
+            assert row[name] == pytest.approx(row[f"exact_{name}"], abs=5 * 1.1 * (2 / 20_000) ** 0.5 + 0.03), name
+    # The projection of the independent coupling has its variance at t = ½, 3/4, for the bridge's 1.059: far off in KL.
+    assert float(rows[0]["kl_diagonal"]) > 5 * float(rows[2]["kl_diagonal"])
+
+
+def test_the_energy_is_taken_where_the_path_was(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    # v(x, t) = (2t, 0): twenty steps from t = 1 see t = 1, 0.95, …, 0.05 and move by -Σ 2t/20 = -1.05.
+    def velocity(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return 2 * t * torch.tensor([1.0, 0.0]).expand_as(x)
+
+    monkeypatch.setattr(experiments_plane, "trained", lambda *_: Learned(1, "f", None, None, velocity))
+    (row,) = plane(PlaneConfig("CFM", "moons", n_test=250), 0, run)
+    assert row["path_energy"] == pytest.approx(sum(4 * (k / 20) ** 2 for k in range(1, 21)) / 20, rel=1e-5)
+    moved = run.arrays["flow_path"][-1] - run.arrays["flow_path"][0]
+    assert moved == pytest.approx(np.tile([-1.05, 0.0], (200, 1)), abs=1e-5)
 
 
 def test_a_short_training_finds_the_bridge_in_one_dimension(run: FakeRun) -> None:
