@@ -7,5 +7,6 @@ that both marginals are kept throughout. `bridge.py` has the bridges and what a 
 simulates, `coupling.py` has the pairs that one can start from, `imf.py` is Algorithm 1 and its relatives. `gaussian.py`
 and `plan.py` know the exact answer; `experiments.py` runs, `paper.py` states what should come out, `figures.py` draws.
 
-Time runs as in the paper: x_0 ~ π_0 at t = 0 and x_1 ~ π_1 at t = 1. Points are (B, D), times () or (B,).
+Time runs as in the paper: x_0 ~ π_0 at t = 0 and x_1 ~ π_1 at t = 1. Points are (B, D), images
+(B, C, H, W), times () or (B,).
 """

@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 Direction = Literal["f", "b"]
 """'f' carries x_0 to x_1, 'b' carries x_1 to x_0."""
 Regression = tuple[Tensor, Tensor, Tensor]
-"""(x_t, t, target): (B, D), (B,) and (B, D). A drift is the least squares fit of `target` on (x_t, t)."""
+"""(x_t, t, target): (B, *D), (B,) and (B, *D). A drift is the least squares fit of `target` on (x_t, t)."""
 Target = Callable[[Tensor, Tensor, Tensor, float, Tensor], Tensor]
 """target(x_0, x_1, t, sigma, eps)."""
 
@@ -31,7 +31,7 @@ T_EPS = 1e-3
 def brownian_bridge(x_0: Tensor, x_1: Tensor, t: Tensor, sigma: float, eps: Tensor) -> Tensor:
     """x_t = (1 − t) x_0 + t x_1 + σ √(t (1 − t)) ε: σ times Brownian motion, given both ends.
 
-    x_0, x_1, eps: (B, D); t: () or (B,). Returns (B, D).
+    x_0, x_1, eps: (B, *D); t: () or (B,). Returns (B, *D).
     """
     t = _column(t, x_0)
     return torch.lerp(x_0, x_1, t).addcmul_(eps, sigma * (t * (1 - t)).sqrt())
@@ -66,11 +66,11 @@ def bridge_regression(
 ) -> Regression:
     """One time t ~ U(t_eps, 1 − t_eps) and one point of the bridge for each pair, with the target there (Equation 8).
 
-    x_0, x_1: (B, D). Raises ValueError for ends of different shapes, a negative sigma, or t_eps outside [0, 1/2).
+    x_0, x_1: (B, *D). Raises ValueError for ends of different shapes, a negative sigma, or t_eps outside [0, 1/2).
     """
-    if x_0.shape != x_1.shape or x_0.ndim != 2:
+    if x_0.shape != x_1.shape or x_0.ndim < 2:
         raise ValueError(
-            f"the ends have shapes {tuple(x_0.shape)} and {tuple(x_1.shape)}; both must be the same (B, D)"
+            f"the ends have shapes {tuple(x_0.shape)} and {tuple(x_1.shape)}; both must be the same (B, *D)"
         )
     check_sigma(sigma)
     if not 0 <= t_eps < 0.5:
@@ -87,5 +87,5 @@ def check_sigma(sigma: float) -> None:
 
 
 def _column(t: Tensor, x: Tensor) -> Tensor:
-    """t: () or (B,) as it multiplies x: (B, D)."""
-    return t.to(x.dtype).reshape(-1, 1)
+    """t: () or (B,) as it multiplies x: (B, *D)."""
+    return t.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))

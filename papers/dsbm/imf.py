@@ -47,9 +47,12 @@ class IMFConfig:
     steps           N of a simulation
     passes          projections in all, backward ones and forward ones
     inner_steps     optimiser steps per pass, `batch` rows each, by a new Adam with `lr`
+    first_steps     the same for the first pass, None for as many (IMF's is bridge matching from nothing)
     cache           rows simulated at once, from as many points of the data (all where it has fewer)
     refresh_every   optimiser steps that a cache serves; every epoch over it draws new times and noise
     t_eps           times are drawn from [t_eps, 1 − t_eps]
+    clip            greatest norm of the gradient, None for no clipping
+    ema_halflife    half-life in rows of an average of the weights within a pass, then used for the drift; None for none
     warm_start      whether a pass goes on from the weights of the last pass of its direction
     """
 
@@ -57,20 +60,28 @@ class IMFConfig:
     steps: int = 20
     passes: int = 40
     inner_steps: int = 10_000
+    first_steps: int | None = None
     batch: int = 128
     lr: float = 1e-4
     cache: int = 10_000
     refresh_every: int = 78
     t_eps: float = T_EPS
+    clip: float | None = None
+    ema_halflife: float | None = None
     warm_start: bool = True
 
     def __post_init__(self) -> None:
         check_sigma(self.sigma)
-        for name in ("steps", "passes", "inner_steps", "batch", "cache", "refresh_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("steps", "passes", "inner_steps", "first_steps", "batch", "cache", "refresh_every"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
         if self.cache < self.batch:
             raise ValueError(f"cache is {self.cache}; it must hold a batch of {self.batch} at least")
+
+    def training(self, number: int) -> TrainConfig:
+        """How pass `number` trains; `train` makes a new Adam each time that it is called."""
+        steps = self.first_steps if number == 1 and self.first_steps is not None else self.inner_steps
+        return TrainConfig(steps, self.batch, self.lr, ema_halflife=self.ema_halflife, clip=self.clip, log_every=0)
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,7 @@ class Pass:
         return drift
 
     def couple(self, x: Tensor, config: IMFConfig, generator: Generator) -> Pairs:
-        """(x_0, x_1) of this pass's process, from points x: (n, D) of π_0 ('f') or of π_1 ('b') to simulated ones."""
+        """(x_0, x_1) of this pass's process, from points x: (n, *D) of π_0 ('f') or of π_1 ('b') to simulated ones."""
         end = simulate(self.drift, x, config.sigma, config.steps, generator, self.direction)
         return (x, end) if self.direction == "f" else (end, x)
 
@@ -101,7 +112,7 @@ class Pass:
 Method = Callable[[Tensor, Tensor, Direction, Pass | None, Generator], Epoch]
 """method(x_0, x_1, direction, previous pass, generator) -> what a network of `direction` regresses on.
 
-x_0, x_1: (n, D), unpaired and in random order.
+x_0, x_1: (n, *D), unpaired and in random order.
 """
 
 
@@ -142,7 +153,7 @@ def mean_matching(config: IMFConfig) -> Method:
 def reversal_regression(drift: Drift, path: Tensor, direction: Direction, generator: Generator) -> Regression:
     """(x', s', target) of `mean_matching` at a random step of each path.
 
-    path: (steps + 1, B, D), simulated with `drift` in `direction`. Returns (B, D), (B,) and (B, D).
+    path: (steps + 1, B, *D), simulated with `drift` in `direction`. Returns (B, *D), (B,) and (B, *D).
     """
     steps, rows = len(path) - 1, torch.arange(path.shape[1], device=path.device)
     k = torch.randint(steps, rows.shape, generator=generator, device=generator.device).to(path.device)
@@ -183,7 +194,7 @@ class Cache:
 
 def squared_error(net: Drift, x_t: Tensor, generator: Generator, /, **cond: Tensor) -> Tensor:
     """‖v(x_t, t) − target‖², summed over D as in the official code. Returns (B,)."""
-    return (net(x_t, cond["t"]) - cond["target"]).square().sum(1)
+    return (net(x_t, cond["t"]) - cond["target"]).square().flatten(1).sum(1)
 
 
 def alternate(
@@ -197,18 +208,17 @@ def alternate(
 ) -> Iterator[Pass]:
     """Algorithm 1: passes in the order of `directions`, over and over, each yielded when trained.
 
-    x_0, x_1: (n, D), samples of π_0 and π_1, as many of one as of the other. nets: one per direction, trained in place.
-    Raises ValueError for unknown directions or samples of different shapes.
+    x_0, x_1: (n, *D), samples of π_0 and π_1, as many of one as of the other. nets: one per direction, trained in
+    place. Raises ValueError for unknown directions or samples of different shapes.
     """
     if x_0.shape != x_1.shape or len(x_0) < config.batch:
         raise ValueError(
             f"the samples have shapes {tuple(x_0.shape)} and {tuple(x_1.shape)}; "
-            f"both must be the same (n, D) with n of at least a batch, {config.batch}"
+            f"both must be the same (n, *D) with n of at least a batch, {config.batch}"
         )
     if not directions or not set(directions) <= set(nets):
         raise ValueError(f"directions is {directions}; allowed are one or more of {sorted(nets)}, which have a network")
     initial = {direction: copy.deepcopy(net.state_dict()) for direction, net in nets.items()}
-    adam = TrainConfig(config.inner_steps, config.batch, config.lr, ema_halflife=None, log_every=0)
     drifts: dict[Direction, nn.Module] = {}
     previous: Pass | None = None
     for number, direction in enumerate(islice(cycle(directions), config.passes), 1):
@@ -218,8 +228,9 @@ def alternate(
         def refresh(g: Generator, direction: Direction = direction, previous: Pass | None = previous) -> Epoch:
             return method(_some(x_0, config.cache, g), _some(x_1, config.cache, g), direction, previous, g)
 
-        train(nets[direction], squared_error, Cache(refresh, config.refresh_every), adam, generator)
-        drifts[direction] = copy.deepcopy(nets[direction]).requires_grad_(False)
+        cache = Cache(refresh, config.refresh_every)
+        trained = train(nets[direction], squared_error, cache, config.training(number), generator)
+        drifts[direction] = copy.deepcopy(trained.ema).requires_grad_(False)
         previous = Pass(number, direction, drifts.get("f"), drifts.get("b"))
         yield previous
 
