@@ -29,7 +29,7 @@ Sampler = Callable[[int, torch.Generator], Batch]
 class Loss(Protocol):
     """loss(net, x0, generator, **cond) -> per-sample values: (B,), or (S, B) for S networks trained at once."""
 
-    def __call__(self, net: Any, x0: Tensor, generator: torch.Generator, /, **cond: Tensor) -> Tensor: ...
+    def __call__(self, net: Any, x0: Tensor, generator: torch.Generator, **cond: Tensor) -> Tensor: ...
 
 
 class NonFiniteLoss(ArithmeticError):

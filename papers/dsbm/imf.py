@@ -192,9 +192,12 @@ class Cache:
         return x_t, {"t": t, "target": target}
 
 
-def squared_error(net: Drift, x_t: Tensor, generator: Generator, /, **cond: Tensor) -> Tensor:
-    """‖v(x_t, t) − target‖², summed over D as in the official code. Returns (B,)."""
-    return (net(x_t, cond["t"]) - cond["target"]).square().flatten(1).sum(1)
+def squared_error(net: Drift, x0: Tensor, generator: Generator, **cond: Tensor) -> Tensor:
+    """‖v(x_t, t) − target‖², summed over D as in the official code. Returns (B,).
+
+    x_t comes as `x0`, the name that `common.training` has for what a batch holds; t and target are conditions.
+    """
+    return (net(x0, cond["t"]) - cond["target"]).square().flatten(1).sum(1)
 
 
 def alternate(

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from common.training.allocator import keep_freed_memory
 from common.training.loop import TrainConfig, train
-from papers.dsbm.coupling import independent, minibatch_ot, minibatch_sinkhorn
+from papers.dsbm.coupling import Coupling, independent, minibatch_ot, minibatch_sinkhorn
 from papers.dsbm.imf import Cache, IMFConfig, Pass, matching, network, squared_error
 
 REPORT = Path(__file__).resolve().parents[2] / "reports" / "benchmarks"
@@ -118,11 +118,17 @@ def our_refresh() -> Loop:
 def couplings() -> dict[str, Loop]:
     """Mini-batch transport of as many pairs as a refresh has."""
     x_0, x_1, generator = data()
-    solvers = {
-        "exact, network simplex": minibatch_ot(BATCH),
-        "Sinkhorn, all mini-batches at once": minibatch_sinkhorn(1.0),
+
+    def solving(coupling: Coupling) -> Loop:
+        def loop() -> None:
+            coupling(x_0, x_1, generator)
+
+        return loop
+
+    return {
+        "exact, network simplex": solving(minibatch_ot(BATCH)),
+        "Sinkhorn, all mini-batches at once": solving(minibatch_sinkhorn(1.0, BATCH)),
     }
-    return {name: lambda solve=solve: solve(x_0, x_1, generator) for name, solve in solvers.items()}
 
 
 def measure(loops: dict[str, Loop], rounds: int) -> dict[str, list[float]]:

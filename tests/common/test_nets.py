@@ -235,3 +235,17 @@ def test_dropout_acts_in_training_only() -> None:
     x, emb = channels_last(2, 8, 6, 6, dtype=torch.float32), torch.zeros(2, 16)
     assert not torch.equal(block.train()(x, emb), block(x, emb))
     assert torch.equal(block.eval()(x, emb), block(x, emb))
+
+
+def test_perceptron_without_features_sees_the_time_as_one_more_coordinate() -> None:
+    """Its first layer is then linear in [x, c]: the same as a perceptron of D + 1 inputs, by hand."""
+    net = MLP(3, hidden=8, hidden_layers=1, features=0, gain=1.0, generator=seeded(0))
+    x, c = torch.randn(5, 3, generator=seeded(1)), torch.rand(5, generator=seeded(2))
+    weight = net.hidden[0].get_parameter("weight").detach()
+    inputs = weight[:, :3] @ x.T + weight[:, 3:] * c
+    torch.testing.assert_close(net(x, c), net.out(F.silu(inputs.T)))
+    torch.testing.assert_close(net(x, c[0]), net(x, c[:1].expand(5)))
+    # Glorot's width of the last layer is kept with gain 1: U(-a, a) with a² = 6/11.
+    assert 0.5 < float(net.out.weight.detach().abs().max()) <= math.sqrt(6 / 11)
+    with pytest.raises(ValueError, match="Fourier features"):
+        BatchedMLP([net])

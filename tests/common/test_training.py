@@ -56,6 +56,17 @@ def test_the_minimiser_of_the_squared_error_is_the_mean() -> None:
     assert not trained.network.training
 
 
+def test_without_an_average_the_steps_are_the_same_and_the_network_itself_is_kept() -> None:
+    data = torch.randn(50, 1, generator=seeded(0), dtype=torch.float64)
+    kept, plain = (
+        train(Constant(), quadratic_loss, data, TrainConfig(20, 8, lr=0.05, ema_halflife=halflife), seeded(1))
+        for halflife in (50.0, None)
+    )
+    assert torch.equal(kept.network.theta, plain.network.theta)
+    assert plain.ema is plain.network
+    assert not torch.equal(kept.ema.theta, kept.network.theta)
+
+
 def test_warm_up_is_linear_in_the_images_seen() -> None:
     """With Adam's unit steps θ after the run is minus the sum of the learning rates 0, lr/4, lr/2, 3lr/4, lr, lr."""
     config = TrainConfig(6, 10, lr=0.01, lr_rampup=40)

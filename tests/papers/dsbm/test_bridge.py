@@ -71,9 +71,9 @@ def test_least_squares_on_the_regression_finds_the_exact_markovian_drift(directi
 
     The ends differ in mean and variance and are correlated, so that exchanging them, or time, shows.
     """
-    scalars = [torch.tensor([m], dtype=torch.float64) for m in (-0.5, 1.0)]
-    covs = [torch.tensor([[c]], dtype=torch.float64) for c in (1.0, 3.0, 0.6)]
-    bridge = GaussianBridge(*scalars, *covs, sigma=SIGMA)
+    mean_0, mean_1 = (torch.tensor([m], dtype=torch.float64) for m in (-0.5, 1.0))
+    cov_0, cov_1, cross = (torch.tensor([[c]], dtype=torch.float64) for c in (1.0, 3.0, 0.6))
+    bridge = GaussianBridge(mean_0, mean_1, cov_0, cov_1, cross, SIGMA)
     x_0, x_1 = bridge.sample(200_000, seeded(1))
     x_t, t, target = bridge_regression(x_0, x_1, SIGMA, TARGETS[direction], seeded(2))
     rate = bridge.forward_rate if direction == "f" else bridge.backward_rate
@@ -103,7 +103,8 @@ def test_times_are_uniform_between_the_cut_offs() -> None:
 def test_images_are_points_of_another_shape() -> None:
     x_0, x_1, t, eps = ends(n=6, dim=4)
     flat = brownian_bridge(x_0, x_1, t, SIGMA, eps)
-    images = brownian_bridge(*(x.reshape(6, 1, 2, 2) for x in (x_0, x_1)), t, SIGMA, eps.reshape(6, 1, 2, 2))
+    image_0, image_1, noise = (x.reshape(6, 1, 2, 2) for x in (x_0, x_1, eps))
+    images = brownian_bridge(image_0, image_1, t, SIGMA, noise)
     assert torch.equal(images.flatten(1), flat)
 
 
