@@ -125,6 +125,23 @@ def test_modulation_is_another_block_for_each_sample() -> None:
         torch.testing.assert_close(got[b : b + 1], plain(x[b : b + 1], None, phases))
 
 
+def test_the_last_norm_is_modulated_too() -> None:
+    net = scrambled(TokenTransformer(7, width=16, depth=0, heads=2, cond_features=8))
+    assert isinstance(net, TokenTransformer)
+    assert net.map_noise is not None
+    assert net.modulation is not None
+    tokens = torch.randint(7, (1, 5), generator=seeded(1))
+    got = net(tokens, torch.tensor(0.4))
+    cond = net.map_noise(torch.tensor([0.4], dtype=torch.float64))[0]
+    shift, scale = (net.modulation.linear.weight @ cond + net.modulation.linear.bias).view(2, 16)
+    plain = TokenTransformer(7, width=16, depth=0, heads=2, cond_features=0).double()
+    plain.load_state_dict({k: v for k, v in net.state_dict().items() if k in plain.state_dict()})
+    with torch.no_grad():
+        plain.norm.weight.mul_(1 + scale)
+        plain.norm.bias.mul_(1 + scale).add_(shift)
+    torch.testing.assert_close(got, plain(tokens))
+
+
 def test_a_conditioned_block_begins_as_the_identity_and_the_network_at_zero() -> None:
     x = normal(2, 5, 16).float()
     assert torch.equal(DiTBlock(16, 2, cond_features=4, generator=seeded(0))(x, torch.ones(2, 4)), x)
