@@ -1,7 +1,8 @@
 """The Brownian bridge between two ends, and the regressions that make a mixture of bridges Markov (Section 3).
 
-The reciprocal projection of a process keeps its two ends and puts Brownian bridges between them (Definition 3 and
-Proposition 4): drawing from it is `brownian_bridge` on pairs (x_0, x_1). Its Markovian projection has the drifts
+The reciprocal projection of a process keeps its two ends and puts Brownian bridges between them (Section 3,
+Proposition 4): drawing from it is `brownian_bridge` on pairs (x_0, x_1). Its Markovian projection (Proposition 2) has
+the drifts
 
     v_f(x_t, t) = E[(x_1 − x_t)/(1 − t) | x_t]        v_b(x_t, t) = E[(x_0 − x_t)/t | x_t],
 
@@ -64,7 +65,7 @@ TARGETS: dict[Direction, Target] = {"f": forward_target, "b": backward_target}
 def bridge_regression(
     x_0: Tensor, x_1: Tensor, sigma: float, target: Target, generator: Generator, t_eps: float = T_EPS
 ) -> Regression:
-    """One time t ~ U(t_eps, 1 − t_eps) and one point of the bridge for each pair, with the target there (Equation 8).
+    """One time t ~ U(t_eps, 1 − t_eps) and one point of the bridge for each pair, with the target there (Algorithm 1).
 
     x_0, x_1: (B, *D). Raises ValueError for ends of different shapes, a negative sigma, or t_eps outside [0, 1/2).
     """

@@ -3,7 +3,7 @@
 A pass trains the network of one direction on a `Cache` that is refreshed as it goes, by the method:
 
     DSBM-IMF        alternate(…, matching(independent, c), c)               Brownian bridges on simulated pairs
-    DSBM-IPF        alternate(…, matching(reference(c.sigma), c), c)        (Proposition 5 and Appendix: IPF's iterates)
+    DSBM-IPF        alternate(…, matching(reference(c.sigma), c), c)        (the iterates of IPF)
     DSBM-IMF+       alternate(…, matching(minibatch_ot(), c), c)
     IMF-b           the same with directions ["b"]
     DSB             alternate(…, mean_matching(c), c)                       simulated trajectories

@@ -190,8 +190,8 @@ def as_markdown(result: dict[str, Any]) -> str:
     return f"""# Cost of DSBM beside bare loops
 
 The MLP of the Gaussian experiments (256, 256) at d = {DIM}, batch {BATCH}, float32, one thread: CPU milliseconds,
-medians of {step["rounds"]} rounds in one process. A bare loop has the network, the optimiser (fused
-Adam) and the noise only.
+medians of {step["rounds"]} rounds in one process. A bare loop has the network, the
+optimiser (fused Adam) and the noise only.
 {machine["processor"]}, one of {machine["cores"]} cores, PyTorch {machine["torch"]}.
 Made by `python tests/benchmarks/dsbm.py`.
 
