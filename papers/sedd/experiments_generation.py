@@ -206,7 +206,7 @@ GENERATION_EXPERIMENTS = (
         generation,
         GenerationConfig,
         {
-            "quick": Grid(_generations("markov", (2, 4, 8, 16, 32, 64), 256), 3),
+            "quick": Grid(_generations("markov", (2, 4, 8, 16, 32, 64), 256), 4),
             "small": Grid(_generations("tinyshakespeare27", (4, 8, 16, 32, 64, 128), 128), 5),
             "gpu": Grid(_generations("text8", (8, 16, 32, 64, 128, 256, 512), 512), 3),
         },

@@ -277,7 +277,7 @@ TRAINING_EXPERIMENTS = (
         training,
         TrainingConfig,
         {
-            "quick": Grid(_models(QUICK, *MODELS), 3),
+            "quick": Grid(_models(QUICK, *MODELS), 4),
             "small": Grid([*_models(SMALL, *MODELS), *_models(_CASED, "ar", "sedd-absorb", "sedd-uniform")], 5),
             "gpu": Grid(_models(GPU, *MODELS), 3),
         },
