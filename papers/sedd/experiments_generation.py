@@ -187,13 +187,12 @@ def _sentence_needs(config: SentenceConfig, seed: int) -> Mapping[str, Need]:
     return {} if config.language == "letters" else {"model": Need("training", _writer(config), seed)}
 
 
-def _generations(language: str, steps: tuple[int, ...], n: int) -> list[GenerationConfig]:
+def _generations(language: str, steps: tuple[int, ...], n: int, *samplers: str) -> list[GenerationConfig]:
     return [
         GenerationConfig("ar", language, n=n),
         GenerationConfig("ar", language, top_p=0.9, n=n),
         GenerationConfig("sedd-absorb", language, steps=steps, n=n),
-        GenerationConfig("sedd-uniform", language, steps=steps, n=n),
-        GenerationConfig("sedd-uniform", language, "euler", steps, n=n),
+        *(GenerationConfig("sedd-uniform", language, sampler, steps, n=n) for sampler in samplers),
     ]
 
 
@@ -206,9 +205,9 @@ GENERATION_EXPERIMENTS = (
         generation,
         GenerationConfig,
         {
-            "quick": Grid(_generations("markov", (2, 4, 8, 16, 32, 64), 256), 4),
-            "small": Grid(_generations("tinyshakespeare27", (4, 8, 16, 32, 64, 128), 128), 5),
-            "gpu": Grid(_generations("text8", (8, 16, 32, 64, 128, 256, 512), 512), 3),
+            "quick": Grid(_generations("markov", (4, 8, 16, 32, 64), 256, "tweedie"), 4),
+            "small": Grid(_generations("tinyshakespeare27", (4, 8, 16, 32, 64, 128), 128, *STEPS), 5),
+            "gpu": Grid(_generations("text8", (8, 16, 32, 64, 128, 256, 512), 512, *STEPS), 3),
         },
         resources={"gpu": Resources(cpus=4, gpus=1.0)},
         needs=_generation_needs,

@@ -17,7 +17,7 @@ from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.loop import TrainConfig, train
 from papers.sedd.autoregression import autoregressive_loss
 from papers.sedd.cross_entropy import d3pm_loss, log_score_from
-from papers.sedd.experiments_exact import above_entropy
+from papers.sedd.experiments_exact import BOUND_NOISE, above_entropy
 from papers.sedd.graph import Absorbing, Graph, LogScore, Uniform, per_sample
 from papers.sedd.languages import INITIAL, LANGUAGES, SAMPLING, TRAINING, Language, language, look_at, stream
 from papers.sedd.loss import (
@@ -191,7 +191,8 @@ def evaluate(config: TrainingConfig, net: nn.Module, lang: Language, seed: int, 
             diffusion = DIFFUSIONS[config.model]
             graph = diffusion.graph(lang.vocab)
             log_score = diffusion.log_score(net, graph)
-            bounds.append(likelihood_bound(log_score, part, graph, NOISE, draws, config.n_times))
+            noise = BOUND_NOISE["uniform" if graph.mask is None else "absorb"]
+            bounds.append(likelihood_bound(log_score, part, graph, noise, draws, config.n_times))
     total = torch.cat([bound.total for bound in bounds])
     found["bpc"] = float(total.mean()) / config.length / log(2)
     if config.model == "csm-absorb":

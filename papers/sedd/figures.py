@@ -70,7 +70,7 @@ def bits(results: Results) -> MatplotlibFigure:
     for place, model in enumerate(models):
         _dot(ours, place, _where(table, model=model)["bpc"], model)
     if "entropy_bpc" in table:
-        ours.axvline(table["entropy_bpc"].mean(), color="0.4", ls=":", lw=1.5, label="entropy of the sources")
+        ours.axvline(table["entropy_bpc"].mean(), color="0.4", ls=":", lw=1.5, label="entropy of the source")
         ours.legend(frameon=False, loc="upper right")
     ours.set(title=f"here: {language}", xlabel="bits per token, test set", ylim=(len(models) - 0.5, -0.5))
     ours.set_yticks(range(len(models)), [NAMES[model] for model in models])
@@ -126,6 +126,8 @@ def evaluations(results: Results) -> MatplotlibFigure:
     ar = _where(table, model="ar", top_p=1.0)
     for (graph, sampler), (label, colour, marker) in SAMPLERS.items():
         rows = _where(table, model=f"sedd-{graph}", sampler=sampler)
+        if not len(rows):
+            continue
         ls = "--" if sampler == "euler" else "-"
         for axes, column in ((likelihood, "nll"), (entropy, "token_entropy_ratio")):
             mean = rows.groupby("nfe")[column].mean()
@@ -144,6 +146,9 @@ def evaluations(results: Results) -> MatplotlibFigure:
     entropy.set(title="diversity", ylabel="entropy of tokens over the data's")
     for axes in (likelihood, entropy):
         axes.set(xscale="log", xlabel="network evaluations (NFE)")
+        ticks = sorted(set(_where(table, model="sedd-absorb")["nfe"]))
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     likelihood.legend(frameon=False, fontsize="small")
     return _finish(figure)
 
@@ -182,8 +187,8 @@ def _sentences(results: Results, graph: str) -> MatplotlibFigure:
     _text(panels[1], reverse, reverse != reverse[-1])
     filled = np.stack([x0, arrays["filled"]])
     _text(panels[2], filled, np.stack([~arrays["given"], ~arrays["given"]]))
-    names = ("forward: noise comes", "reverse: text comes", "filled in: the middle, between what is given")
-    labels = ([f"t = {time:.2f}" for time in t], [f"t = {time:.2f}" for time in t[::-1]], ["given", "filled"])
+    names = ("forward: noise comes", "reverse: text comes", "infilling: the middle, between what is given")
+    labels = ([f"t = {time:.2f}" for time in t], [f"t = {time:.2f}" for time in t[::-1]], ["sentence", "filled in"])
     for axes, name, ticks in zip(panels, names, labels, strict=True):
         axes.set_title(name, loc="left")
         axes.set_yticks([-row for row in range(len(ticks))], ticks, fontsize=9)
