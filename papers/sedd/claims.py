@@ -26,7 +26,7 @@ NAMES = {
 }
 SCALE = (
     "`quick` trains transformers of two blocks of 32 on Markov sources of 8 tokens, L = 32, `small` of four blocks of "
-    "64 on tinyshakespeare in text8's 27 letters, L = 64, 1500 steps of 32 sequences; the paper's have 12 blocks of "
+    "64 on tinyshakespeare in text8's 27 letters, L = 64, 2000 steps of 16 sequences; the paper's have 12 blocks of "
     "768, on text8 at L = 256. All models see the same batches. Bounds are integrated from t = 0 and count the prior "
     "term. That `quick` has one source for all seeds, and four seeds, was settled after numbers had been seen."
 )
@@ -64,8 +64,8 @@ def _order(language: str) -> tuple[Quantity, ...]:
     return tuple(ratio(worse, better, language) for better, worse in pairwise(order))
 
 
-def _table(language: str) -> tuple[Quantity, ...]:
-    return tuple(ratio(f"d3pm-{graph}", f"sedd-{graph}", language) for graph in GRAPH_NAMES)
+def _d3pm(language: str, *graphs: str) -> tuple[Quantity, ...]:
+    return tuple(ratio(f"d3pm-{graph}", f"sedd-{graph}", language) for graph in graphs)
 
 
 def _concrete(language: str) -> tuple[Quantity, ...]:
@@ -117,7 +117,7 @@ def _models(preset: str, language: str) -> tuple[Claim, ...]:
             f"d3pm{suffix}",
             "SEDD has fewer bits per character than D3PM on the same graph.",
             "Section 5, Table 1",
-            _table(language),
+            _d3pm(language, "absorb") if preset == "quick" else _d3pm(language, *GRAPH_NAMES),
             presets=(preset,),
             deviation=SCALE + D3PM_SETUP,
         ),

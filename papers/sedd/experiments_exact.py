@@ -101,7 +101,7 @@ class SampledBoundConfig:
     """The Markov source of the seed, in sequences of `length`."""
 
     length: int = 32
-    n: int = 1024
+    n: int = 512
     n_times: int = 32
     errors: tuple[float, ...] = (0.0, 0.1, 0.3)
 

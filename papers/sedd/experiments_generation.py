@@ -205,8 +205,8 @@ GENERATION_EXPERIMENTS = (
         generation,
         GenerationConfig,
         {
-            "quick": Grid(_generations("markov", (4, 8, 16, 32, 64), 256, "tweedie"), 4),
-            "small": Grid(_generations("tinyshakespeare27", (4, 8, 16, 32, 64, 128), 128, *STEPS), 5),
+            "quick": Grid(_generations("markov", (4, 8, 16, 32), 256, "tweedie"), 4),
+            "small": Grid(_generations("tinyshakespeare27", (4, 8, 16, 32, 64), 128, *STEPS), 5),
             "gpu": Grid(_generations("text8", (8, 16, 32, 64, 128, 256, 512), 512, *STEPS), 3),
         },
         resources={"gpu": Resources(cpus=4, gpus=1.0)},
