@@ -27,9 +27,9 @@ ENUMERATED = (
     "L = 4, at 8 to 32 steps."
 )
 EXACT = (
-    "No network: exact scores of Markov sources of 8 tokens, L = 32, at 4 to 32 steps; likelihood under the source. That "
-    "entropies are compared with the source's own, and not with those of data drawn from it, was settled after numbers "
-    "had been seen."
+    "No network: exact scores of Markov sources of 8 tokens, L = 32, at 4 to 32 steps; likelihood under the source. "
+    "That entropies are compared with the source's own, and not with those of data drawn from it, was settled after "
+    "numbers had been seen."
 )
 NOT_BELOW = Criterion(1.0 - 1e-9, reason="Tweedie at or below Euler at every number of steps, rounding aside")
 KEPT = Criterion(upper=0.02, reason="2 %, at every number of steps")

@@ -456,3 +456,17 @@ def test_texts_run_through_the_same_code(name, run, monkeypatch):
 def test_experiments_have_names_of_their_own():
     names = [experiment.name for experiment in EXPERIMENTS]
     assert len(set(names)) == len(names)
+
+
+def test_d3pm_visits_every_step_alike(monkeypatch):
+    """1000 sequences at evenly spread times: every k from 1 to 1000 once."""
+    seen: list[torch.Tensor] = []
+
+    def remember(net, x0, k, *args):
+        seen.append(k)
+        return torch.zeros(len(x0))
+
+    monkeypatch.setattr("papers.sedd.experiments_training.d3pm_loss", remember)
+    config = replace(TINY, model="d3pm-absorb")
+    loss_of(config, 8)(nn.Identity(), torch.zeros(1000, 8, dtype=torch.long), generator())
+    assert seen[0].sort().values.tolist() == list(range(1, 1001))
