@@ -1,47 +1,18 @@
-"""What the figures of DSBM share: panels, and one colour and one mark for each method, never the colour alone."""
+"""What the figures of DSBM share: one colour and one mark for each method, never the colour alone."""
 
 from __future__ import annotations
 
-import matplotlib
-
-matplotlib.use("Agg")  # no display is needed, nor asked for
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as MatplotlibFigure
 
+from common.harness.panels import COLOURS, where
 from common.harness.statistics import student_t
 from papers.dsbm.published import Published
 
-COLOURS = sns.color_palette("colorblind")
 ORDER = ("DSB", "SB-CFM", "DSBM-IPF", "DSBM-IMF", "DSBM-IMF+", "OT-CFM", "CFM", "FM", "RF")
 COLOUR = dict(zip(ORDER, [COLOURS[i] for i in (1, 2, 0, 3, 4, 5, 7, 8, 9)], strict=True))
 MARKER = dict(zip(ORDER, "s^oDPvXhd", strict=True))
-
-
-def panels(rows: int, columns: int, width: float, height: float) -> tuple[MatplotlibFigure, np.ndarray]:
-    """A figure and its axes, (rows, columns)."""
-    sns.set_theme(
-        context="talk", style="ticks", font_scale=0.75, rc={"svg.hashsalt": "dsbm", "figure.facecolor": "white"}
-    )
-    figure, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False)
-    return figure, axes
-
-
-def finish(figure: MatplotlibFigure, despine: bool = True) -> MatplotlibFigure:
-    if despine:
-        sns.despine(figure)
-    plt.close(figure)  # out of pyplot's hands; the figure itself stays drawable
-    return figure
-
-
-def where(table: pd.DataFrame, **values: object) -> pd.DataFrame:
-    for column, value in values.items():
-        table = table[table[column] == value]
-    return table
 
 
 def present(table: pd.DataFrame, methods: tuple[str, ...] = ORDER) -> list[str]:

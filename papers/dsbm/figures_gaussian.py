@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure as MatplotlibFigure
 
 from common.harness.figure import Figure, Results
-from papers.dsbm.figure_style import COLOUR, COLOURS, MARKER, beside, by_pass, dots, finish, panels, present, where
+from common.harness.panels import COLOURS, finish, panels, where
+from papers.dsbm.figure_style import COLOUR, MARKER, beside, by_pass, dots, present
 from papers.dsbm.published import GAUSSIAN_KL
 
 IPF_METHODS, IMF_METHODS = ("DSB", "DSBM-IPF"), ("DSBM-IMF",)
@@ -16,7 +17,7 @@ IPF_METHODS, IMF_METHODS = ("DSB", "DSBM-IPF"), ("DSBM-IMF",)
 def _learned_and_exact(table: pd.DataFrame, learned: str, exact: str, ylabel: str) -> MatplotlibFigure:
     """What networks learned after each pass beside what they should have: IPF on the left, IMF on the right."""
     dim = int(table["dim"].max())
-    figure, ((*axes,),) = panels(1, 2, width=12.5, height=4.4)
+    figure, ((*axes,),) = panels("dsbm", 1, 2, width=12.5, height=4.4)
     for panel, name, methods in zip(axes, ("IPF", "IMF"), (IPF_METHODS, IMF_METHODS), strict=True):
         for method in present(table, methods):
             rows = where(table, dim=dim, method=method)
@@ -52,7 +53,7 @@ def kl(results: Results) -> MatplotlibFigure:
     table, floor = table[table["final"].astype(bool)], results.tables["gaussian_floor"]
     dims, methods = sorted(table["dim"].unique()), present(table)
     grows = len(dims) > 1
-    figure, ((*axes,),) = panels(1, len(dims) + grows, width=4.4 * (len(dims) + grows) + 1.5, height=4.8)
+    figure, ((*axes,),) = panels("dsbm", 1, len(dims) + grows, width=4.4 * (len(dims) + grows) + 1.5, height=4.8)
     for panel, dim in zip(axes, dims, strict=False):
         dots(panel, where(table, dim=dim), "kl_diagonal", methods)
         for place, method in enumerate(methods):
@@ -78,7 +79,7 @@ def kl(results: Results) -> MatplotlibFigure:
 def marginals(results: Results) -> MatplotlibFigure:
     table = results.tables["gaussian"]
     dim = int(table["dim"].max())
-    figure, ((*axes,),) = panels(1, 2, width=12.5, height=4.4)
+    figure, ((*axes,),) = panels("dsbm", 1, 2, width=12.5, height=4.4)
     for method in present(table):
         runs = [arrays for _, arrays in results.arrays("gaussian", method=method, dim=dim)]
         for panel, quantity in zip(axes, ("mean", "var"), strict=True):
@@ -94,7 +95,7 @@ def marginals(results: Results) -> MatplotlibFigure:
 def exact_convergence(results: Results) -> MatplotlibFigure:
     table = where(results.tables["exact_iterates"], pair="unit")
     sigmas = sorted(table["sigma"].unique())
-    figure, ((*axes,),) = panels(1, 2, width=12.5, height=4.6)
+    figure, ((*axes,),) = panels("dsbm", 1, 2, width=12.5, height=4.6)
     for panel, method in zip(axes, ("ipf", "imf"), strict=True):
         for sigma, colour, marker in zip(sigmas, COLOURS, "osD^vPX", strict=False):
             rows = where(table, method=method, sigma=sigma)
@@ -109,7 +110,7 @@ def exact_convergence(results: Results) -> MatplotlibFigure:
 def identity(results: Results) -> MatplotlibFigure:
     table = where(results.tables["exact_iterates"], pair="general", method="imf", sigma=1.0)
     rows = table.dropna(subset=["kl_projection"])
-    figure, ((left, right),) = panels(1, 2, width=12.5, height=4.4)
+    figure, ((left, right),) = panels("dsbm", 1, 2, width=12.5, height=4.4)
     left.bar(rows["iterate"], rows["kl_projection"], color=COLOURS[0], label="to its Markovian projection")
     left.bar(
         rows["iterate"], rows["kl_markov"], bottom=rows["kl_projection"], color=COLOURS[1], hatch="//",
@@ -132,7 +133,7 @@ LIMITS = {
 
 def limits(results: Results) -> MatplotlibFigure:
     table = where(results.tables["exact_limits"], pair="general")
-    figure, ((axes,),) = panels(1, 1, width=8, height=4.6)
+    figure, ((axes,),) = panels("dsbm", 1, 1, width=8, height=4.6)
     for column, (label, colour, marker, style) in LIMITS.items():
         axes.plot(table["sigma"], table[column], color=colour, marker=marker, ls=style, label=label)
     axes.set(xscale="log", yscale="log", xlabel="σ of the reference", ylabel="relative distance of couplings")

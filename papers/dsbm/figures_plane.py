@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 
 from common.harness.figure import Figure, Results
-from papers.dsbm.figure_style import COLOURS, MARKER, beside, dots, finish, panels, present, where
+from common.harness.panels import COLOURS, finish, panels, where
+from papers.dsbm.figure_style import MARKER, beside, dots, present
 from papers.dsbm.published import PLANE_ENERGY, PLANE_W2
 
 TASKS = ("moons", "scurve", "8gaussians", "moons-8gaussians")
@@ -31,7 +32,7 @@ def paths(results: Results) -> MatplotlibFigure:
     methods = present(where(results.tables["plane"], task=task))
     runs = {method: results.arrays("plane", method=method, task=task, seed=0)[0][1] for method in methods}
     kinds = [("flow_path", "ODE")] + [("sde_path", "SDE")] * any("sde_path" in run for run in runs.values())
-    figure, axes = panels(len(kinds), len(methods), width=2.7 * len(methods), height=2.9 * len(kinds) + 0.3)
+    figure, axes = panels("dsbm", len(kinds), len(methods), width=2.7 * len(methods), height=2.9 * len(kinds) + 0.3)
     for column, (method, run) in enumerate(runs.items()):
         reach = 1.1 * float(max(np.abs(run["data_0"]).max(), np.abs(run["data_1"]).max()))
         for row, (key, name) in enumerate(kinds):
@@ -52,7 +53,7 @@ def paths(results: Results) -> MatplotlibFigure:
 
 def generated(results: Results) -> MatplotlibFigure:
     tasks, methods = _tasks(results), present(results.tables["plane"])
-    figure, axes = panels(len(tasks), len(methods), width=2.2 * len(methods), height=2.4 * len(tasks) + 0.2)
+    figure, axes = panels("dsbm", len(tasks), len(methods), width=2.2 * len(methods), height=2.4 * len(tasks) + 0.2)
     for row, task in enumerate(tasks):
         for column, method in enumerate(methods):
             panel = axes[row, column]
@@ -71,7 +72,7 @@ def generated(results: Results) -> MatplotlibFigure:
 def distances(results: Results) -> MatplotlibFigure:
     table, floor, tasks = results.tables["plane"], results.tables["plane_floor"], _tasks(results)
     shape = (2, len(tasks)) if len(tasks) > 1 else (1, 2)
-    figure, axes = panels(*shape, width=4.3 * shape[1] + 2, height=4.2 * shape[0])
+    figure, axes = panels("dsbm", *shape, width=4.3 * shape[1] + 2, height=4.2 * shape[0])
     axes = axes.reshape(2, -1)
     for column, task in enumerate(tasks):
         rows = where(table, task=task)
@@ -94,7 +95,7 @@ def sigma(results: Results) -> MatplotlibFigure:
     swept = results.tables["plane_sigma"]
     tasks = [task for task in TASKS if task in set(swept["task"])]
     table = pd.concat([swept, where(results.tables["plane"], method="DSBM-IMF")])
-    figure, axes = panels(1, 2, width=12.5, height=4.4)
+    figure, axes = panels("dsbm", 1, 2, width=12.5, height=4.4)
     for task, style, colour in zip(tasks, ("-", "--", ":", "-."), COLOURS, strict=False):
         for panel, value in zip(axes[0], ("w2", "path_energy"), strict=True):
             mean = where(table, task=task).groupby("sigma_factor")[value].mean()
@@ -110,7 +111,7 @@ def sigma(results: Results) -> MatplotlibFigure:
 def plan_distance(results: Results) -> MatplotlibFigure:
     table = results.tables["plan_distance"]
     sigmas = sorted(table["sigma"].unique())
-    figure, axes = panels(2, len(sigmas), width=4.4 * len(sigmas) + 1, height=7.6)
+    figure, axes = panels("dsbm", 2, len(sigmas), width=4.4 * len(sigmas) + 1, height=7.6)
     for column, sigma in enumerate(sigmas):
         for panel, value, floor in zip(
             axes[:, column], ("joint_w2", "map_error"), ("joint_floor", "map_floor"), strict=True
@@ -133,7 +134,7 @@ def plan_distance(results: Results) -> MatplotlibFigure:
 def transfer(results: Results) -> MatplotlibFigure:
     runs = results.arrays("transfer", seed=0)
     grids = ("start_f", "transferred_f", "start_b", "transferred_b")
-    figure, axes = panels(len(runs), len(grids), width=16, height=2.4 * len(runs))
+    figure, axes = panels("dsbm", len(runs), len(grids), width=16, height=2.4 * len(runs))
     for (config, arrays), row in zip(runs, axes, strict=True):
         for panel, key in zip(row, grids, strict=True):
             images = arrays[key][:32, 0]

@@ -5,22 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib
-
-matplotlib.use("Agg")  # no display is needed, nor asked for
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
+from matplotlib.ticker import NullLocator
 
 from common.harness.figure import Figure, Results
+from common.harness.panels import COLOURS, finish, panels, where
 from papers.edm.configs import VP_CONFIGS
 from papers.edm.measures import BASELINE_NFE
 
-COLOURS = sns.color_palette("colorblind")
 NAMES = {"vp": "VP", "ve": "VE", "iddpm": "iDDPM", "edm": "EDM", "cosine": "iDDPM (cosine)"}
 COLOUR = {"vp": COLOURS[0], "ve": COLOURS[1], "iddpm": COLOURS[2], "cosine": COLOURS[2], "edm": COLOURS[3]}
 METRIC = {"digits": "fd_digits", "mnist": "fd_mnist", "cifar10": "FID"}
@@ -28,23 +24,8 @@ MARKER = {"vp": "o", "ve": "s", "iddpm": "^", "edm": "D"}
 
 
 def _axes(columns: int = 1, width: float = 7.0, height: float = 4.2) -> tuple[MatplotlibFigure, list[Axes]]:
-    sns.set_theme(
-        context="talk", style="ticks", font_scale=0.75, rc={"svg.hashsalt": "edm", "figure.facecolor": "white"}
-    )
-    figure, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained", squeeze=False)
+    figure, axes = panels("edm", columns=columns, width=width, height=height)
     return figure, list(axes[0])
-
-
-def _finish(figure: MatplotlibFigure) -> MatplotlibFigure:
-    sns.despine(figure)
-    plt.close(figure)  # out of pyplot's hands; the figure itself stays drawable
-    return figure
-
-
-def _where(table: pd.DataFrame, **where: object) -> pd.DataFrame:
-    for column, value in where.items():
-        table = table[table[column] == value]
-    return table
 
 
 def trajectories(results: Results) -> MatplotlibFigure:
@@ -58,17 +39,17 @@ def trajectories(results: Results) -> MatplotlibFigure:
         t, curves = arrays[f"t_{schedule}"], arrays[f"x_{schedule}"][:, :24]
         axes.plot(t, curves, color=COLOUR[schedule], lw=0.9)
         axes.set(title=NAMES[schedule], xlabel="t", ylabel="s(t) x₁" if schedule == "vp" else "")
-    return _finish(figure)
+    return finish(figure)
 
 
 def error_against_nfe(results: Results) -> MatplotlibFigure:
-    table = _where(results.tables["convergence"], field="digits")
+    table = where(results.tables["convergence"], field="digits")
     figure, (left, right) = _axes(2, width=12.5)
     for solver, name, colour, marker, order in (
         ("euler", "Euler", COLOURS[0], "o", 1),
         ("heun", "Heun", COLOURS[3], "D", 2),
     ):
-        mean = _where(table, solver=solver).groupby("nfe")["error"].mean()
+        mean = where(table, solver=solver).groupby("nfe")["error"].mean()
         left.plot(mean.index, mean, marker=marker, color=colour, label=name)
         left.plot(mean.index, mean.iloc[-1] * (mean.index / mean.index[-1]) ** -float(order), ls=":", color=colour)
         left.annotate(
@@ -77,7 +58,7 @@ def error_against_nfe(results: Results) -> MatplotlibFigure:
     left.set(title="Order on the EDM time steps", ylabel="median error, data std 0.5")
     cost = results.tables["sampling_cost"]
     for sampler in ("vp", "ve", "iddpm", "edm"):
-        mean = _where(cost, sampler=sampler).groupby("nfe")["error"].mean()
+        mean = where(cost, sampler=sampler).groupby("nfe")["error"].mean()
         label = "Heun, EDM steps" if sampler == "edm" else f"Euler, {NAMES[sampler]} steps"
         right.plot(mean.index, mean, marker=MARKER[sampler], color=COLOUR[sampler], label=label)
         if sampler in BASELINE_NFE:
@@ -88,8 +69,8 @@ def error_against_nfe(results: Results) -> MatplotlibFigure:
         axes.set(xscale="log", yscale="log", xlabel="network evaluations (NFE)")
         axes.legend(frameon=False)
     left.set_xticks([64, 128, 256, 384], ["64", "128", "256", "384"])
-    left.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-    return _finish(figure)
+    left.xaxis.set_minor_locator(NullLocator())
+    return finish(figure)
 
 
 def rho_sweep(results: Results) -> MatplotlibFigure:
@@ -102,14 +83,14 @@ def rho_sweep(results: Results) -> MatplotlibFigure:
         axes.axvspan(5, 10, color="0.9", zorder=0)
         axes.set(yscale="log", xscale="log", xlabel="ρ", ylabel=label)
         axes.set_xticks([1, 2, 3, 5, 7, 10, 20, 40], ["1", "2", "3", "5", "7", "10", "20", "40"], minor=False)
-        axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        axes.xaxis.set_minor_locator(NullLocator())
     panels[0].set_title("distance to the exact solutions")
     panels[1].set_title("quality, 18 steps of Heun")
-    return _finish(figure)
+    return finish(figure)
 
 
 def curvature(results: Results) -> MatplotlibFigure:
-    table = _where(results.tables["curvature"], sigma_max=80.0).assign(
+    table = where(results.tables["curvature"], sigma_max=80.0).assign(
         schedule=lambda rows: rows["schedule"].map(NAMES),
         law=lambda rows: rows["field"].map({"mixture": "mixture (2-D)", "digits": "digits (64-D)"}),
     )
@@ -122,14 +103,14 @@ def curvature(results: Results) -> MatplotlibFigure:
     axes.set(xscale="log", xlabel="curvature: variance of dx/dt over its squared mean", ylabel="")
     axes.legend(title="", frameon=False, loc="upper left")
     axes.grid(axis="x", color="0.9")
-    return _finish(figure)
+    return finish(figure)
 
 
 def _ablation_runs(results: Results) -> tuple[pd.DataFrame, Sequence[str], str]:
     """The rows of `training` on one data set (the paper's, where there are several), its letters, and its name."""
     table = results.tables["training"]
     dataset = "cifar10" if "cifar10" in set(table["dataset"]) else str(table["dataset"].iloc[0])
-    table = _where(table, dataset=dataset)
+    table = where(table, dataset=dataset)
     return table, sorted(table["letter"].unique()), dataset
 
 
@@ -150,7 +131,7 @@ def loss_by_noise_level(results: Results) -> MatplotlibFigure:
     axes.fill_between(runs[0]["sigma"], 0, 0.25 * density, color="0.88", label="where E draws σ")
     axes.set(xscale="log", xlabel="noise level σ (data std 0.5)", ylabel="mean squared error × λ(σ) of E", ylim=(0, 2))
     axes.legend(frameon=False, ncols=3, loc="upper left", fontsize="small")
-    return _finish(figure)
+    return finish(figure)
 
 
 def samples(results: Results) -> MatplotlibFigure:
@@ -161,8 +142,7 @@ def samples(results: Results) -> MatplotlibFigure:
         axes.imshow(_tiles(arrays["samples"][:32], columns=4), cmap="gray_r", vmin=-1, vmax=1)
         axes.set_title(letter)
         axes.axis("off")
-    plt.close(figure)
-    return figure
+    return finish(figure, despine=False)
 
 
 def _tiles(images: np.ndarray, columns: int) -> np.ndarray:
@@ -193,7 +173,7 @@ def ablation(results: Results) -> MatplotlibFigure:
     published.set(yticklabels=letters, ylim=ours.get_ylim(), xlim=(1.85, 3.2))
     for axes in (ours, published):
         axes.grid(axis="y", color="0.9")
-    return _finish(figure)
+    return finish(figure)
 
 
 def churn(results: Results) -> MatplotlibFigure:
@@ -204,8 +184,8 @@ def churn(results: Results) -> MatplotlibFigure:
         ("trained the paper's way (E)", {"letter": "E"}),
         ("exact denoiser", {"denoiser": "exact"}),
     )
-    for axes, (title, where) in zip(panels, sources, strict=True):
-        rows = _where(table, **where)
+    for axes, (title, source) in zip(panels, sources, strict=True):
+        rows = where(table, **source)
         sns.lineplot(rows, x="amount", y="fd", units="seed", estimator=None, color="0.75", lw=1.2, ax=axes)
         sns.pointplot(
             rows, x="amount", y="fd", linestyle="none", color=COLOURS[3], errorbar=_student, capsize=0.15, ax=axes
@@ -214,7 +194,7 @@ def churn(results: Results) -> MatplotlibFigure:
         metric = METRIC[rows["dataset"].iloc[0]]
         axes.set(title=title, xlabel="churn", ylabel=f"{metric}, n = {rows['n'].iloc[0]}", ylim=(0, None))
         axes.legend(frameon=False)
-    return _finish(figure)
+    return finish(figure)
 
 
 def _student(values: pd.Series) -> tuple[float, float]:

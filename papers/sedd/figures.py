@@ -3,23 +3,18 @@ difference."""
 
 from __future__ import annotations
 
-import matplotlib
-
-matplotlib.use("Agg")  # no display is needed, nor asked for
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
+from matplotlib.ticker import NullLocator
 
 from common.data.text import LETTERS, MASK_SIGN
 from common.harness.figure import Figure, Results
+from common.harness.panels import COLOURS, finish, panels, where
 from common.harness.statistics import student_t
 from papers.sedd.published import TEXT8_BPC
 
-COLOURS = sns.color_palette("colorblind")
 NAMES = {
     "ar": "autoregressive",
     "sedd-absorb": "SEDD, absorbing",
@@ -34,23 +29,8 @@ GRAPHS = {"absorb": "absorbing", "uniform": "uniform"}
 
 
 def _axes(columns: int = 1, width: float = 7.0, height: float = 4.2) -> tuple[MatplotlibFigure, list[Axes]]:
-    sns.set_theme(
-        context="talk", style="ticks", font_scale=0.75, rc={"svg.hashsalt": "sedd", "figure.facecolor": "white"}
-    )
-    figure, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained", squeeze=False)
+    figure, axes = panels("sedd", columns=columns, width=width, height=height)
     return figure, list(axes[0])
-
-
-def _finish(figure: MatplotlibFigure) -> MatplotlibFigure:
-    sns.despine(figure)
-    plt.close(figure)  # out of pyplot's hands; the figure itself stays drawable
-    return figure
-
-
-def _where(table: pd.DataFrame, **where: object) -> pd.DataFrame:
-    for column, value in where.items():
-        table = table[table[column] == value]
-    return table
 
 
 def _dot(axes: Axes, place: float, values: pd.Series, model: str) -> None:
@@ -64,11 +44,11 @@ def _dot(axes: Axes, place: float, values: pd.Series, model: str) -> None:
 def bits(results: Results) -> MatplotlibFigure:
     table = results.tables["training"]
     language = "tinyshakespeare27" if "tinyshakespeare27" in set(table["language"]) else table["language"].iloc[0]
-    table = _where(table, language=language)
+    table = where(table, language=language)
     models = [model for model in NAMES if model in set(table["model"])]
     figure, (ours, published) = _axes(2, width=12.5, height=4.2)
     for place, model in enumerate(models):
-        _dot(ours, place, _where(table, model=model)["bpc"], model)
+        _dot(ours, place, where(table, model=model)["bpc"], model)
     if "entropy_bpc" in table:
         ours.axvline(table["entropy_bpc"].mean(), color="0.4", ls=":", lw=1.5, label="entropy of the source")
         ours.legend(frameon=False, loc="upper right")
@@ -84,7 +64,7 @@ def bits(results: Results) -> MatplotlibFigure:
     published.set_yticks(range(len(models)), [])
     for axes in (ours, published):
         axes.grid(axis="y", color="0.9")
-    return _finish(figure)
+    return finish(figure)
 
 
 SAMPLERS = {
@@ -96,11 +76,11 @@ SAMPLERS = {
 
 def steps(results: Results) -> MatplotlibFigure:
     figure, (left, right) = _axes(2, width=12.5)
-    errors = _where(results.tables["sampler_error"], noise="loglinear")
+    errors = where(results.tables["sampler_error"], noise="loglinear")
     quality = results.tables["quality"].assign(excess=lambda rows: rows["nll"] - rows["entropy"])
     for (graph, sampler), (label, colour, marker) in SAMPLERS.items():
         for axes, table, column in ((left, errors, "tv"), (right, quality, "excess")):
-            mean = _where(table, graph=graph, sampler=sampler).groupby("n_steps")[column].mean()
+            mean = where(table, graph=graph, sampler=sampler).groupby("n_steps")[column].mean()
             ls = "--" if sampler == "euler" else "-"
             axes.plot(mean.index, mean, ls=ls, marker=marker, color=colour, label=label)
             if sampler == "tweedie" and graph == "absorb":
@@ -108,7 +88,7 @@ def steps(results: Results) -> MatplotlibFigure:
     left.set(title="enumerated: 3 tokens, L = 4", ylabel="total variation to the source")
     right.set(title="drawn: 8 tokens, L = 32", ylabel="nats per token above the entropy")
     _log_steps(left, right)
-    return _finish(figure)
+    return finish(figure)
 
 
 def _log_steps(*panels: Axes) -> None:
@@ -116,16 +96,16 @@ def _log_steps(*panels: Axes) -> None:
         axes.set(xscale="log", yscale="log", xlabel="steps")
         ticks = sorted({int(x) for line in axes.lines for x in np.asarray(line.get_xdata())})
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
-        axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.legend(frameon=False)
 
 
 def evaluations(results: Results) -> MatplotlibFigure:
     table = results.tables["generation"]
     figure, (likelihood, entropy) = _axes(2, width=12.5)
-    ar = _where(table, model="ar", top_p=1.0)
+    ar = where(table, model="ar", top_p=1.0)
     for (graph, sampler), (label, colour, marker) in SAMPLERS.items():
-        rows = _where(table, model=f"sedd-{graph}", sampler=sampler)
+        rows = where(table, model=f"sedd-{graph}", sampler=sampler)
         if not len(rows):
             continue
         ls = "--" if sampler == "euler" else "-"
@@ -134,7 +114,7 @@ def evaluations(results: Results) -> MatplotlibFigure:
             axes.plot(mean.index, mean, ls=ls, marker=marker, color=colour, label=label)
     for axes, column in ((likelihood, "nll"), (entropy, "token_entropy_ratio")):
         for top_p, marker in ((1.0, "o"), (0.9, "*")):
-            rows = _where(table, model="ar", top_p=top_p)
+            rows = where(table, model="ar", top_p=top_p)
             name = "autoregressive" if top_p == 1 else f"autoregressive, nucleus {top_p:g}"
             axes.scatter(
                 [rows["nfe"].mean()], [rows[column].mean()], color=COLOUR["ar"], marker=marker, zorder=3, label=name
@@ -146,11 +126,11 @@ def evaluations(results: Results) -> MatplotlibFigure:
     entropy.set(title="diversity", ylabel="entropy of tokens over the data's")
     for axes in (likelihood, entropy):
         axes.set(xscale="log", xlabel="network evaluations (NFE)")
-        ticks = sorted(set(_where(table, model="sedd-absorb")["nfe"]))
+        ticks = sorted(set(where(table, model="sedd-absorb")["nfe"]))
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
-        axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        axes.xaxis.set_minor_locator(NullLocator())
     likelihood.legend(frameon=False, fontsize="small")
-    return _finish(figure)
+    return finish(figure)
 
 
 def _text(axes: Axes, states: np.ndarray, highlight: np.ndarray) -> None:
@@ -178,23 +158,19 @@ def _text(axes: Axes, states: np.ndarray, highlight: np.ndarray) -> None:
 
 def _sentences(results: Results, graph: str) -> MatplotlibFigure:
     _, arrays = results.arrays("sentence", graph=graph)[0]
-    sns.set_theme(
-        context="talk", style="ticks", font_scale=0.75, rc={"svg.hashsalt": "sedd", "figure.facecolor": "white"}
-    )
-    figure, panels = plt.subplots(3, 1, figsize=(12.5, 7.4), layout="constrained", height_ratios=(8, 8, 2))
+    figure, ((above,), (middle,), (below,)) = panels("sedd", 3, width=12.5, height=7.4, height_ratios=(8, 8, 2))
     forward, reverse, x0, t = arrays["forward"], arrays["reverse"], arrays["x0"], arrays["t"]
-    _text(panels[0], forward, forward != x0)
-    _text(panels[1], reverse, reverse != reverse[-1])
+    _text(above, forward, forward != x0)
+    _text(middle, reverse, reverse != reverse[-1])
     filled = np.stack([x0, arrays["filled"]])
-    _text(panels[2], filled, np.stack([~arrays["given"], ~arrays["given"]]))
+    _text(below, filled, np.stack([~arrays["given"], ~arrays["given"]]))
     names = ("forward: noise comes", "reverse: text comes", "infilling: the middle, between what is given")
     labels = ([f"t = {time:.2f}" for time in t], [f"t = {time:.2f}" for time in t[::-1]], ["sentence", "filled in"])
-    for axes, name, ticks in zip(panels, names, labels, strict=True):
+    for axes, name, ticks in zip((above, middle, below), names, labels, strict=True):
         axes.set_title(name, loc="left")
         axes.set_yticks([-row for row in range(len(ticks))], ticks, fontsize=9)
         axes.tick_params(axis="y", length=0)
-    plt.close(figure)
-    return figure
+    return finish(figure, despine=False)
 
 
 def sentence_absorb(results: Results) -> MatplotlibFigure:
@@ -209,13 +185,13 @@ def infilling(results: Results) -> MatplotlibFigure:
     table = results.tables["infilling"]
     figure, (axes,) = _axes(width=8)
     for graph, colour, marker in (("absorb", COLOURS[0], "D"), ("uniform", COLOURS[3], "v")):
-        mean = _where(table, graph=graph).groupby("n_steps")["tv"].mean()
+        mean = where(table, graph=graph).groupby("n_steps")["tv"].mean()
         axes.plot(mean.index, mean, color=colour, marker=marker, label=GRAPHS[graph])
         if graph == "absorb":
             axes.plot(mean.index, mean.iloc[0] * mean.index[0] / mean.index, ls=":", color="0.4", label="slope −1")
     axes.set(ylabel="total variation to the conditional law")
     _log_steps(axes)
-    return _finish(figure)
+    return finish(figure)
 
 
 def truncation(results: Results) -> MatplotlibFigure:
@@ -224,25 +200,25 @@ def truncation(results: Results) -> MatplotlibFigure:
     x = np.geomspace(0.15, 8, 200)
     rate.plot(x, (1 / x) / np.expm1(1 / x), color="0.4", label="derived, x/(eˣ − 1) with x = h/p")
     for dtype, colour, marker in (("float16", COLOURS[0], "D"), ("float32", COLOURS[3], "v")):
-        drawn = _where(races, dtype=dtype).groupby("ratio")["drawn"].sum()
-        mean_rate = _where(races, dtype=dtype).groupby("ratio")["rate"].mean()
+        drawn = where(races, dtype=dtype).groupby("ratio")["drawn"].sum()
+        mean_rate = where(races, dtype=dtype).groupby("ratio")["rate"].mean()
         spread = mean_rate / np.sqrt(drawn.clip(lower=1))
         rate.errorbar(mean_rate.index, mean_rate, spread, color=colour, marker=marker, ls="none", label=dtype)
     rate.axhline(1, color="0.4", ls=":", lw=1.2)
     rate.set(xscale="log", xlabel="probability p, in units of h", ylabel="drawn over right", title="one draw")
     rate.set_xticks([0.25, 0.5, 1, 2, 4], ["¼", "½", "1", "2", "4"])
-    rate.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    rate.xaxis.set_minor_locator(NullLocator())
     for dtype, colour, marker in (("float64", COLOURS[2], "s"), ("float16", COLOURS[0], "D")):
-        mean = _where(samples, dtype=dtype).groupby("n_steps")[["derived_entropy", "drawn_entropy"]].mean()
+        mean = where(samples, dtype=dtype).groupby("n_steps")[["derived_entropy", "drawn_entropy"]].mean()
         entropy.plot(mean.index, mean["derived_entropy"], color=colour, ls="-", label=f"{dtype}, derived")
         entropy.plot(mean.index, mean["drawn_entropy"], color=colour, ls="none", marker=marker, label=f"{dtype}, drawn")
     entropy.set(xscale="log", xlabel="steps", ylabel="entropy of samples, nats", title="samples of many steps")
     ticks = sorted(samples["n_steps"].unique())
     entropy.set_xticks(ticks, [str(tick) for tick in ticks])
-    entropy.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    entropy.xaxis.set_minor_locator(NullLocator())
     for axes in (rate, entropy):
         axes.legend(frameon=False)
-    return _finish(figure)
+    return finish(figure)
 
 
 FIGURES = (
