@@ -1,4 +1,5 @@
-"""What DSBM claims, as numbers with criteria: those on Gaussians here, those in the plane in `claims_plane`.
+"""What DSBM claims, as numbers with criteria: those of trained Gaussian bridges here, those of exact ones in
+`claims_exact`, those in the plane in `claims_plane`.
 
 The criteria were written before the runs that are reported, and after pilots on seeds 100 and 101, which settled the
 training (learning rates, the average of the weights, how long a cache serves, the length of the first pass, the network
@@ -10,9 +11,10 @@ from __future__ import annotations
 from itertools import product
 
 from common.harness.claims import Claim, Criterion, Quantity
-from common.harness.measures import Measure, paired_ratio, value_at
+from common.harness.measures import paired_ratio, value_at
+from papers.dsbm.claims_exact import EXACT_CLAIMS
 from papers.dsbm.claims_plane import PLANE_CLAIMS
-from papers.dsbm.measures import generated_variance, growth, largest_residual, largest_rise
+from papers.dsbm.measures import generated_variance, growth
 from papers.dsbm.published import GAUSSIAN_KL
 
 IMF_CROSS = (0.5463, 0.6111, 0.6174, 0.6180)
@@ -29,7 +31,6 @@ ESTIMATOR = (
     " The paper's estimator is not public. Here a Gaussian with diagonal covariance is fitted to 10 000 test points at "
     "each of 21 times; with the full covariance the fit alone costs more than the published values at d = 50."
 )
-EXACT = "Exact arithmetic, nothing is trained: Gaussians of one dimension, and of three with full covariances."
 
 
 def _gaussian_table(dims: tuple[int, ...], methods: tuple[str, ...]) -> tuple[Quantity, ...]:
@@ -112,25 +113,6 @@ def _variances() -> tuple[Quantity, ...]:
         for method, mean in (("DSBM-IMF", -0.1), ("DSBM-IPF", 0.0))
     )
     return (*imf, ipf, *means)
-
-
-def _exact(name: str, experiment: str, measure: Measure, criterion: Criterion, published: float | None) -> Quantity:
-    return Quantity(name, experiment, measure, criterion, published, deterministic=True)
-
-
-def _fewer_passes() -> tuple[Quantity, ...]:
-    return tuple(
-        Quantity(
-            f"IPF over IMF after 2 passes, {pair} pair, sigma {sigma:g}",
-            "exact_iterates",
-            paired_ratio("kl", first={"method": "ipf"}, second={"method": "imf"}, pair=pair, sigma=sigma, iterate=2),
-            Criterion(1.0, reason="the sign, in exact arithmetic"),
-            unit="×",
-            scale="log",
-            deterministic=True,
-        )
-        for pair, sigma in product(("unit", "general"), (0.25, 1.0, 4.0))
-    )
 
 
 GAUSSIAN_SOURCE = "Section 6.1, Table 2 and Figure 4"
@@ -221,84 +203,6 @@ CLAIMS = (
         presets=ALL,
         deviation=BUDGET + " d = 5. Variance and mean at the end where a pass's simulation arrives.",
     ),
-    Claim(
-        "cost",
-        "The regularised transport cost decreases along the iterates of IMF, by the Pythagorean identity of its "
-        "projections.",
-        "Section 4.1, Lemma 6 and Theorem 8",
-        (
-            _exact(
-                "largest relative rise of the cost",
-                "exact_iterates",
-                largest_rise("entropic_cost", method="imf"),
-                Criterion(upper=1e-12, reason="no rise but rounding"),
-                0.0,
-            ),
-            _exact(
-                "largest relative error of the identity",
-                "exact_iterates",
-                largest_residual,
-                Criterion(upper=1e-8, reason="an identity, up to the tolerance of quadrature and of the ODE solver"),
-                0.0,
-            ),
-        ),
-        presets=ALL,
-        deviation=EXACT,
-    ),
-    Claim(
-        "limits",
-        "Without noise one pass of IMF is rectified flow; with much noise the Schrödinger bridge is the independent "
-        "coupling; and one pass is bridge matching.",
-        "Section 4.2 and Section 5",
-        (
-            *(
-                _exact(
-                    f"one pass to rectified flow at sigma 0.03, {pair} pair",
-                    "exact_limits",
-                    value_at("first_to_rectified", pair=pair, sigma=0.03),
-                    Criterion(upper=0.01, reason="a hundredth of the coupling's size"),
-                    0.0,
-                )
-                for pair in ("unit", "general")
-            ),
-            *(
-                _exact(
-                    f"order in sigma of one pass's distance to rectified flow, {pair} pair",
-                    "exact_limits",
-                    growth("first_to_rectified", "sigma", 0.03, 0.1, pair=pair),
-                    Criterion(1.8, 2.2, "σ² enters the drift; the next terms bend the line"),
-                    2.0,
-                )
-                for pair in ("unit", "general")
-            ),
-            *(
-                _exact(
-                    f"order in sigma of the bridge's correlation, {pair} pair",
-                    "exact_limits",
-                    growth("bridge_to_independent", "sigma", 10.0, 30.0, pair=pair),
-                    Criterion(-2.1, -1.9, "C is about S_0 S_1/σ² for large σ"),
-                    -2.0,
-                )
-                for pair in ("unit", "general")
-            ),
-            Quantity(
-                "error of the first pass's drift, relative to the exact bridge matching",
-                "gaussian",
-                value_at("drift_error", method="DSBM-IMF", dim=5, pass_number=1),
-                Criterion(upper=0.25, reason="a quarter; with the drift of the second pass it would be more"),
-                floor=0.05,
-            ),
-        ),
-        presets=ALL,
-        deviation=EXACT + " The last is the trained network's, by its root mean square at ten times.",
-    ),
-    Claim(
-        "passes",
-        "IMF is closer to the Schrödinger bridge than IPF after as many passes, whatever σ.",
-        "beyond the paper",
-        _fewer_passes(),
-        presets=ALL,
-        deviation=EXACT + " KL divergence of the coupling to the bridge's.",
-    ),
+    *EXACT_CLAIMS,
     *PLANE_CLAIMS,
 )
