@@ -69,6 +69,14 @@ def at_least(lowest: float, config: Any, *fields: str) -> None:
                 raise ValueError(f"{name} is at least {lowest}, not {item}")
 
 
+def positive(config: Any, *fields: str) -> None:
+    """For a config's `__post_init__`: ValueError where a field, or an item of a tuple in one, is not above 0."""
+    for name in fields:
+        value = getattr(config, name)
+        if not all(item > 0 for item in (value if isinstance(value, tuple) else (value,))):
+            raise ValueError(f"{name} is {value}; it must be positive")
+
+
 def one_of(allowed: Collection[str], config: Any, field: str) -> None:
     """For a config's `__post_init__`: ValueError where a field is none of `allowed`."""
     if (value := getattr(config, field)) not in allowed:

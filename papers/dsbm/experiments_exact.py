@@ -9,9 +9,8 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from common.harness.experiment import Experiment, Grid, Row, Run, at_least
+from common.harness.experiment import Experiment, Grid, Row, Run, at_least, positive
 from papers.dsbm.divergence import entropic_cost, kl_couplings, kl_markov, kl_projection
-from papers.dsbm.experiments_gaussian import check_positive
 from papers.dsbm.gaussian import (
     GaussianBridge,
     imf,
@@ -51,7 +50,7 @@ class IteratesConfig:
 
     def __post_init__(self) -> None:
         at_least(1, self, "iterates", "identities")
-        check_positive(self, "sigmas")
+        positive(self, "sigmas")
 
 
 def iterate_rows(
@@ -93,7 +92,7 @@ class LimitsConfig:
     sigmas: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
     def __post_init__(self) -> None:
-        check_positive(self, "sigmas")
+        positive(self, "sigmas")
 
 
 def exact_limits(config: LimitsConfig, seed: int, run: Run) -> list[Row]:

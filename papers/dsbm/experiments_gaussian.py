@@ -9,7 +9,8 @@ from itertools import pairwise, repeat
 import torch
 from torch import Generator, Tensor
 
-from common.harness.experiment import Experiment, Grid, Row, Run, at_least, one_of
+from common.harness.experiment import Experiment, Grid, Row, Run, at_least, one_of, positive
+from common.training.stream import stream
 from papers.dsbm.bridge import brownian_bridge
 from papers.dsbm.divergence import kl_of_samples
 from papers.dsbm.gaussian import GaussianBridge, imf, independent_bridge, ipf, schrodinger_bridge, unit_gaussians
@@ -23,21 +24,13 @@ STEPS = 20
 """Of a simulation, so that P_t is compared at 21 times."""
 N = 10_000
 """Points of each side to train on, and as many to test."""
-TRAIN, TEST = 0, 1
-
+TRAIN, TEST = range(2)
+"""What the independent random streams of a run are for."""
 
 AVERAGED = 12_800.0
 """Half-life of the average of the weights, in rows (100 steps), where the training is long enough to have one so long.
 The paper's networks for points have no average; with a tenth of their steps and ten times their learning rate the last
 iterate would be mostly noise."""
-
-
-def check_positive(config: object, *fields: str) -> None:
-    """For a config's `__post_init__`: ValueError where a field, or an item of a tuple in one, is not above 0."""
-    for name in fields:
-        value = getattr(config, name)
-        if not all(item > 0 for item in (value if isinstance(value, tuple) else (value,))):
-            raise ValueError(f"{name} is {value}; it must be positive")
 
 
 @dataclass(frozen=True)
@@ -60,12 +53,7 @@ class GaussianConfig:
     def __post_init__(self) -> None:
         one_of(METHODS, self, "method")
         at_least(1, self, "dim", "passes", "inner_steps", "refresh_every")
-        check_positive(self, "lr")
-
-
-def stream(seed: int, purpose: int, device: str = "cpu") -> Generator:
-    """The random stream of a run for one purpose; all methods of a seed share them."""
-    return Generator(device).manual_seed(1000 * seed + purpose)
+        positive(self, "lr")
 
 
 def samples(ends: tuple[Tensor, Tensor, Tensor, Tensor], n: int, generator: Generator) -> tuple[Tensor, Tensor]:

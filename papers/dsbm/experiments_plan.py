@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from common.harness.experiment import Experiment, Grid, Row, Run, at_least, one_of
-from papers.dsbm.experiments_gaussian import AVERAGED, TEST, TRAIN, check_positive, stream
+from common.harness.experiment import Experiment, Grid, Row, Run, at_least, one_of, positive
+from common.training.stream import stream
+from papers.dsbm.experiments_gaussian import AVERAGED, TEST, TRAIN
 from papers.dsbm.experiments_plane import STEPS, N, plane_network
 from papers.dsbm.imf import IMFConfig
 from papers.dsbm.methods import Learned, learn
@@ -36,7 +37,7 @@ class PlanConfig:
         one_of(("DSBM-IMF", "DSBM-IPF"), self, "method")
         one_of(TASKS, self, "task")
         at_least(1, self, "passes", "inner_steps", "refresh_every", "n_test", "repeats")
-        check_positive(self, "sigma", "lr")
+        positive(self, "sigma", "lr")
 
 
 @dataclass(frozen=True)

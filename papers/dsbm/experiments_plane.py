@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from torch import Generator, Tensor
 
-from common.harness.experiment import Experiment, Grid, Row, Run, at_least, one_of
+from common.harness.experiment import Experiment, Grid, Row, Run, at_least, one_of, positive
 from common.metrics.distances import w2
 from common.nets.mlp import MLP
-from papers.dsbm.experiments_gaussian import AVERAGED, TEST, TRAIN, check_positive, stream
+from common.training.stream import stream
+from papers.dsbm.experiments_gaussian import AVERAGED, TEST, TRAIN
 from papers.dsbm.imf import IMFConfig
 from papers.dsbm.methods import METHODS, ONE_PASS, Learned, learn
 from papers.dsbm.process import path_energy, reversed_flow, simulate
@@ -38,7 +39,7 @@ class PlaneConfig:
         one_of(TASKS, self, "task")
         at_least(2, self, "passes", "n_test")
         at_least(1, self, "inner_steps", "refresh_every")
-        check_positive(self, "lr", "sigma_factor")
+        positive(self, "lr", "sigma_factor")
 
 
 def plane_network(dim: int, generator: Generator) -> MLP:

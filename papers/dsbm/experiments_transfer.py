@@ -15,13 +15,14 @@ from torch import Generator, Tensor, nn
 
 from common.data.home import data_home, is_offline
 from common.data.images import digits, mnist, resize_mnist
-from common.harness.experiment import Experiment, Grid, Resources, Row, Run, at_least, one_of
+from common.harness.experiment import Experiment, Grid, Resources, Row, Run, at_least, one_of, positive
 from common.metrics.frechet import fd_digits, fd_mnist
 from common.nets.unet import ddpmpp
 from common.training.checkpoint import save_checkpoint
+from common.training.stream import stream
 from papers.dsbm.bridge import Direction
 from papers.dsbm.coupling import independent, reference
-from papers.dsbm.experiments_gaussian import TEST, TRAIN, check_positive, stream
+from papers.dsbm.experiments_gaussian import TEST, TRAIN
 from papers.dsbm.imf import IMFConfig, Method, alternate, matching
 from papers.dsbm.process import simulate
 
@@ -54,7 +55,7 @@ class TransferConfig:
         one_of(PAIRS, self, "pair")
         at_least(1, self, "passes", "first_steps", "inner_steps", "batch", "width", "levels", "steps", "refresh_every")
         at_least(2, self, "n_test")
-        check_positive(self, "lr")
+        positive(self, "lr")
 
 
 class Drift(nn.Module):

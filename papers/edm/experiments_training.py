@@ -13,7 +13,6 @@ from functools import cache, partial
 from importlib.util import find_spec
 from math import prod
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +27,7 @@ from common.nets.mlp import MLP
 from common.nets.unet import ddpmpp
 from common.training.checkpoint import save_checkpoint
 from common.training.loop import Batch, Sampler, TrainConfig, draw_from, train
+from common.training.stream import stream
 from papers.edm.augment import LABELS, augment
 from papers.edm.configs import VP_CONFIGS, TrainingConfig
 from papers.edm.experiments_sampling import SIGMA_DATA, Standard, noise_at
@@ -94,12 +94,6 @@ class Perceptron(nn.Module):
 
 INITIAL, TRAINING, SAMPLING, FLOOR = range(4)
 """What the independent random streams of a run are for."""
-
-
-def stream(seed: int, purpose: int, device: str = "cpu") -> torch.Generator:
-    """The random stream of a run for one purpose. Streams of one seed are independent; configurations share them."""
-    state = int(np.random.SeedSequence([seed, purpose]).generate_state(1, np.uint64)[0] >> 1)
-    return torch.Generator(device).manual_seed(state)
 
 
 SIDES: Mapping[str, int] = {"digits": 8, "cifar10": 32}

@@ -6,16 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from common.data.markov import MarkovSource, random_source
 from common.data.text import LETTERS, Text, normalise, text8, tinyshakespeare, tinyshakespeare27
 from common.training.loop import Batch, Sampler
+from common.training.stream import stream
 
-INITIAL, TRAINING, TEST, SOURCE, SAMPLING = range(5)
-"""What the independent random streams of a run are for."""
+INITIAL, TRAINING, TEST, SOURCE, SAMPLING = range(5, 10)
+"""What the independent random streams of a run are for. 0 to 4 were the pilots', which settled settings: no number that
+is reported has seen them."""
 
 SONNET = """
 Shall I compare thee to a summer's day? Thou art more lovely and more temperate: rough winds do shake the darling buds
@@ -25,12 +26,6 @@ eternal summer shall not fade, nor lose possession of that fair thou ow'st; nor 
 shade, when in eternal lines to time thou grow'st: so long as men can breathe or eyes can see, so long lives this, and
 this gives life to thee.
 """
-
-
-def stream(seed: int, purpose: int, device: str = "cpu") -> torch.Generator:
-    """The random stream of a run for one purpose. Streams of one seed are independent; configurations share them."""
-    state = int(np.random.SeedSequence([seed, purpose]).generate_state(1, np.uint64)[0] >> 1)
-    return torch.Generator(device).manual_seed(state)
 
 
 @dataclass(frozen=True)
