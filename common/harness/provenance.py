@@ -45,7 +45,7 @@ def machine(device: str) -> dict[str, Any]:
     """The CPU model, its core count, the operating system, and the GPU where the run used one."""
     # The kernel's release is left out: it may bear the name of whoever built it, and says nothing of results.
     system = " ".join(filter(None, (platform.system(), platform.machine(), *platform.libc_ver())))
-    about: dict[str, Any] = {"cpu": _cpu_model(), "cores": os.cpu_count(), "platform": system}
+    about: dict[str, Any] = {"cpu": cpu_model(), "cores": os.cpu_count(), "platform": system}
     if device.startswith("cuda"):
         import torch
 
@@ -53,7 +53,8 @@ def machine(device: str) -> dict[str, Any]:
     return about
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """The processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

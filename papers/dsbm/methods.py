@@ -43,8 +43,7 @@ def bridges(
 ) -> Iterator[Learned]:
     """The passes of a method that learns a stochastic process."""
     for step in alternate(x_0, x_1, nets, method, config, generator, directions):
-        both = step.forward is not None and step.backward is not None
-        flow = probability_flow(step.forward, step.backward) if both else None  # type: ignore[arg-type]
+        flow = probability_flow(step.forward, step.backward) if step.forward and step.backward else None
         yield Learned(step.number, step.direction, step.drift, step.backward, flow)
 
 

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.harness.provenance import cpu_model
 from common.nets.dit import TokenTransformer
 from common.training.allocator import keep_freed_memory
 
@@ -143,7 +144,7 @@ def benchmark(rounds: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     keep_freed_memory()
     machine = {
-        "processor": unet._processor(),
+        "processor": cpu_model(),
         "cores": os.cpu_count(),
         "threads": 1,
         "torch": torch.__version__,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.harness.provenance import cpu_model
 from common.training.allocator import keep_freed_memory
 from common.training.loop import TrainConfig, train
 from papers.dsbm.coupling import Coupling, independent, minibatch_ot, minibatch_sinkhorn
@@ -163,18 +163,11 @@ def benchmark(rounds: int = 8, steps: int = 390) -> dict[str, Any]:
     refresh = measure({"bare": bare_refresh(), "ours": our_refresh()}, rounds)
     solved = measure(couplings(), 2)
     return {
-        "machine": {"processor": _processor(), "cores": os.cpu_count(), "torch": torch.__version__},
+        "machine": {"processor": cpu_model(), "cores": os.cpu_count(), "torch": torch.__version__},
         "training_step": compare(training, steps),
         "refresh": compare(refresh),
         "couplings_ms": {name: 1e3 * statistics.median(times) for name, times in solved.items()},
     }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def as_markdown(result: dict[str, Any]) -> str:

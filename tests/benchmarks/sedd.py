@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Any
 
 import torch
 
+from common.harness.provenance import cpu_model
 from common.nets.dit import TokenTransformer
 from common.training.allocator import keep_freed_memory
 from papers.sedd.graph import Absorbing, Graph, Uniform
@@ -87,15 +87,8 @@ def benchmark(rounds: int = 12) -> dict[str, Any]:
                     "rounds": rounds,
                 }
             )
-    machine = {"processor": _processor(), "cores": os.cpu_count(), "torch": torch.__version__}
+    machine = {"processor": cpu_model(), "cores": os.cpu_count(), "torch": torch.__version__}
     return {"machine": machine, "samplers": results}
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def as_markdown(result: dict[str, Any]) -> str:

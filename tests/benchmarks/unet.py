@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from common.harness.provenance import cpu_model
 from common.nets.unet import ddpmpp
 from common.nets.unet_block import Conv, ResidualDown
 from common.training.allocator import keep_freed_memory
@@ -211,7 +212,7 @@ def benchmark(rounds: int, passes: int) -> dict[str, Any]:
             runs[name].append(json.loads(done.stdout.splitlines()[-1]))
     networks = {name: summarise(measured) for name, measured in runs.items()}
     machine = {
-        "processor": _processor(),
+        "processor": cpu_model(),
         "cores": os.cpu_count(),
         "threads": 1,
         "torch": torch.__version__,
@@ -231,13 +232,6 @@ def benchmark(rounds: int, passes: int) -> dict[str, Any]:
 def best_peer(networks: dict[str, Any]) -> str:
     """The fastest network that is not ours, none of ours' settings lent to it."""
     return max((name for name in networks if name not in ("ours", KEPT)), key=lambda name: networks[name]["share"])
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 WHY = """
