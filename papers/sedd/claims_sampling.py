@@ -61,8 +61,8 @@ def _generated(language: str, preset: str) -> tuple[Claim, ...]:
     setup = (
         f"Trained networks as under the bits per character, {language}; likelihood under an autoregressive judge "
         "of the same size, trained for twice as long from another seed. Not judged in `quick`: there the "
-        "autoregressive model "
-        "model all but is the source, and a pilot's samples of SEDD stayed above it at every number of steps."
+        "autoregressive model all but is the source, and a pilot's samples of SEDD stayed above it at every number of "
+        "steps."
     )
     economy = Claim(
         f"economy-{language}",

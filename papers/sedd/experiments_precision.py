@@ -10,11 +10,11 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from common.harness.experiment import Experiment, Grid, Row, Run, at_least, one_of
+from common.harness.experiment import Experiment, Row, Run, at_least, one_of
 from papers.sedd.categorical import RESOLUTION, gumbel_categorical, gumbel_law, gumbel_probability
 from papers.sedd.cross_entropy import log_score_from
 from papers.sedd.exact import base_law, entropy, sampler_law
-from papers.sedd.experiments_exact import ALL_PRESETS
+from papers.sedd.experiments_exact import seeds
 from papers.sedd.graph import Absorbing
 from papers.sedd.languages import SAMPLING, stream, token_entropy
 from papers.sedd.noise import LogLinear
@@ -116,6 +116,6 @@ _RACES = [
 _TRUNCATION = [TruncationConfig(dtype) for dtype in ("float16", "float64")]
 
 PRECISION_EXPERIMENTS = (
-    Experiment(race, RaceConfig, {preset: Grid(_RACES, 5) for preset in ALL_PRESETS}),
-    Experiment(truncation, TruncationConfig, {preset: Grid(_TRUNCATION, 3) for preset in ALL_PRESETS}),
+    Experiment(race, RaceConfig, seeds(_RACES, 5, 16)),
+    Experiment(truncation, TruncationConfig, seeds(_TRUNCATION, 4, 10)),
 )

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.data.markov import MarkovSource, random_source
-from common.harness.experiment import Experiment, Grid, Row, Run, at_least, one_of
+from common.harness.experiment import Experiment, Row, Run, at_least, one_of
 from papers.sedd.categorical import categorical
 from papers.sedd.exact import base_law, entropy, kl, sampler_law, sequences, total_variation
-from papers.sedd.experiments_exact import ALL_PRESETS, GRAPHS
+from papers.sedd.experiments_exact import GRAPHS, seeds
 from papers.sedd.graph import Absorbing, Graph
 from papers.sedd.languages import (
     SAMPLING,
@@ -216,10 +216,8 @@ _QUALITY = [QualityConfig("absorb", "tweedie"), QualityConfig("uniform", "tweedi
 _INFILLING = [InfillingConfig(graph) for graph in GRAPHS]
 
 SAMPLING_EXPERIMENTS = (
-    Experiment(sampler_error, SamplerErrorConfig, {preset: Grid(_ERRORS, 4) for preset in ALL_PRESETS}),
-    Experiment(quality, QualityConfig, {preset: Grid(_QUALITY, 4) for preset in ALL_PRESETS}),
-    Experiment(infilling, InfillingConfig, {preset: Grid(_INFILLING, 3) for preset in ALL_PRESETS}),
-    Experiment(
-        long_infilling, LongInfillingConfig, {preset: Grid([LongInfillingConfig()], 5) for preset in ALL_PRESETS}
-    ),
+    Experiment(sampler_error, SamplerErrorConfig, seeds(_ERRORS, 6, 16)),
+    Experiment(quality, QualityConfig, seeds(_QUALITY, 6, 16)),
+    Experiment(infilling, InfillingConfig, seeds(_INFILLING, 3, 8)),
+    Experiment(long_infilling, LongInfillingConfig, seeds([LongInfillingConfig()], 5, 12)),
 )
