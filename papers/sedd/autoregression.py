@@ -1,7 +1,8 @@
 """The autoregressive baseline: cross-entropy, and sampling from the nucleus (Holtzman et al. 2020).
 
 A causal network's position i sees tokens up to i and gives logits of the next. A sequence starts with the token N,
-which stands for its beginning, where the diffusion models have their mask: the networks compared have the same size.
+which stands for its beginning, where the diffusion models have their mask: their networks differ from this one by the
+time modulation alone.
 """
 
 from __future__ import annotations

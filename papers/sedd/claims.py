@@ -27,12 +27,16 @@ NAMES = {
 SCALE = (
     "`quick` trains transformers of two blocks of 32 on Markov sources of 8 tokens, L = 32, `small` of four blocks of "
     "64 on tinyshakespeare in text8's 27 letters, L = 64, 2000 steps of 16 sequences; the paper's have 12 blocks of "
-    "768, on text8 at L = 256. All models see the same batches. Bounds are integrated from t = 0 and count the prior "
-    "term. That `quick` has one source for all seeds, and four seeds, was settled after numbers had been seen."
+    "768, on text8 at L = 256. The models have the same blocks and test set, and draw from streams of the same seed; "
+    "those that denoise have time modulation besides, as in the paper (1.6 times the weights at the size of `small`). "
+    "As in the official code, masks are trained along log-linear noise and the uniform graph along geometric noise. "
+    "Bounds are integrated from t = 0 and count the prior term. That `quick` has one source for all seeds, and four "
+    "seeds, and the noise of the uniform graph were settled after numbers had been seen."
 )
 D3PM_SETUP = (
-    " D3PM is trained on 1000 steps with its auxiliary cross-entropy (0.01), and judged by the continuous-time bound "
-    "of the ratios that its posterior implies."
+    " D3PM is trained and judged on 1000 steps of log-linear noise, with 0.01 times its auxiliary cross-entropy at "
+    "each step: on masks about five sixths of its loss. Pilots judged it by the continuous-time bound, which on the "
+    "uniform graph asks for noise below its first step."
 )
 CONCRETE = (
     " On the absorbing graph, weighted alike; the network's outputs are the ratios themselves, in units of "
@@ -89,14 +93,14 @@ def _invalid(language: str) -> tuple[Quantity, ...]:
             "share of ratios not positive, concrete score matching",
             "training",
             value_at("invalid", model="csm-absorb", language=language),
-            Criterion(1e-3, reason="one in a thousand: several in every sequence"),
+            Criterion(1e-3, reason="one in a thousand: about one in every sequence"),
             floor=0.01,
         ),
         Quantity(
             "share of ratios not positive, score entropy",
             "training",
             value_at("invalid", model="sedd-absorb", language=language),
-            Criterion(upper=0.0, reason="an exponential is positive"),
+            Criterion(upper=0.0, reason="an exponential is positive: a check, not a finding"),
         ),
     )
 
@@ -239,7 +243,7 @@ CLAIMS = (
         "absorbing.",
         "Section 5, Table 1",
         (
-            ratio("sedd-absorb", "ar", "tinyshakespeare27", Criterion(1.05, 1.25, "1.13 published, ± 0.1")),
+            ratio("sedd-absorb", "ar", "tinyshakespeare27", Criterion(1.03, 1.23, "1.13 published, ± 0.1")),
             ratio(
                 "sedd-uniform", "sedd-absorb", "tinyshakespeare27", Criterion(1.02, 1.15, "1.06 published; not a tie")
             ),
@@ -265,7 +269,7 @@ CLAIMS = (
                 NAMES[model],
                 "training",
                 value_at("bpc", model=model, language="text8"),
-                Criterion(published - 0.03, published + 0.03, "0.03, half the least gap of neighbours in the table"),
+                Criterion(published - 0.03, published + 0.03, "0.03 bits, 2 % of the least"),
                 published,
                 unit="bits",
                 floor=0.01,
@@ -273,7 +277,7 @@ CLAIMS = (
             for model, published in TEXT8_BPC.items()
         ),
         presets=("gpu",),
-        deviation=D3PM_SETUP.strip(),
+        deviation=SCALE + D3PM_SETUP,
     ),
     *SAMPLING_CLAIMS,
 )

@@ -30,7 +30,7 @@ PRECISION = Claim(
             floor=0.3,
         ),
         Quantity(
-            "drawn over right at the same p, float64",
+            "drawn over right at p = h of float16, float64",
             "race",
             lambda table: table[table["dtype"] == "float64"].set_index("seed")["rate"],
             Criterion(0.95, 1.05, "5 %, about three standard errors of a seed's count"),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from papers.sedd.graph import Absorbing, Graph, LogScore
-from papers.sedd.loss import check_tokens
+from papers.sedd.loss import Bound, check_times, check_tokens, uniform_times
 from papers.sedd.noise import Noise
 
 LogPosterior = Callable[[Tensor, Tensor], Tensor]
@@ -82,3 +82,29 @@ def d3pm_loss(
     kl = (q * log_ratio).sum(dim=(1, 2))
     cross_entropy = -log_p0.gather(-1, x0[..., None]).sum(dim=(1, 2))
     return steps * (kl + lam * cross_entropy)
+
+
+@torch.no_grad()
+def d3pm_bound(
+    log_posterior: LogPosterior,
+    x0: Tensor,
+    steps: int,
+    graph: Graph,
+    noise: Noise,
+    generator: torch.Generator,
+    n_times: int = 32,
+) -> Bound:
+    """D3PM's bound on −log p(x0) in its own discrete time: `d3pm_loss` with λ = 0, and the prior term.
+
+    Each sequence has `n_times` steps of its own, ⌈steps (j + u)/n_times⌉ with one u. The step k = 1, to the data, is
+    among them: nothing is left to reconstruct. Args: x0 (B, L) tokens. Raises ValueError as `likelihood_bound` does.
+    """
+    check_times(n_times)
+    u = uniform_times(len(x0), generator)
+    zero = torch.zeros(len(x0), dtype=torch.float64, device=x0.device)
+    diffusion = zero
+    for j in range(n_times):
+        k = (steps * (j + u) / n_times).ceil().long().clamp(1, steps)
+        diffusion = diffusion + d3pm_loss(log_posterior, x0, k, steps, graph, noise, generator, lam=0.0)
+    prior = zero + x0.shape[1] * graph.prior_kl(noise.sigma(torch.ones((), dtype=torch.float64))).to(x0.device)
+    return Bound(diffusion / n_times, prior, zero)

@@ -14,7 +14,7 @@ from common.harness.experiment import Experiment, Grid, Need, Resources, Row, Ru
 from papers.sedd.autoregression import autoregressive_loss, sample_autoregressive
 from papers.sedd.experiments_exact import GRAPHS
 from papers.sedd.experiments_sampling import STEPS
-from papers.sedd.experiments_training import DIFFUSIONS, GPU, NOISE, QUICK, SMALL, TrainingConfig, load
+from papers.sedd.experiments_training import DIFFUSIONS, GPU, LOG_LINEAR, QUICK, SMALL, TrainingConfig, load
 from papers.sedd.graph import LogScore
 from papers.sedd.languages import (
     SAMPLING,
@@ -85,12 +85,11 @@ def writings(
         return {length: sample_autoregressive(net, empty, length, lang.vocab, draws, config.top_p)}
     diffusion = DIFFUSIONS[config.model]
     graph = diffusion.graph(lang.vocab)
-    log_score = diffusion.log_score(net, graph)
     written = {}
     for n in config.steps:
         x = graph.sample_base((config.n, length), draws)
         times = reverse_times(n, device=draws.device)
-        written[n + 1] = sample(log_score, x, graph, NOISE, times, STEPS[config.sampler], draws)
+        written[n + 1] = sample(net, x, graph, LOG_LINEAR, times, STEPS[config.sampler], draws)
     return written
 
 
@@ -156,12 +155,22 @@ def sentence(config: SentenceConfig, seed: int, run: Run) -> list[Row]:
 
     # A token has moved by t if its own uniform number is below P(moved by t): the path is one path.
     u, replacement = torch.rand(x0.shape, generator=draws, dtype=torch.float64), graph.sample_base(x0.shape, draws)
-    moved = -torch.expm1(-NOISE.sigma(times.flip(0)[kept]))
+    moved = -torch.expm1(-LOG_LINEAR.sigma(times.flip(0)[kept]))
     forward = torch.where(u < moved[:, None], replacement, x0)
 
     def run_back(x: Tensor, given: Tensor | None) -> Tensor:
         states: list[Tensor] = []
-        sample(log_score, x, graph, NOISE, times, STEPS["tweedie"], draws, given, lambda state: states.append(state[0]))
+        sample(
+            log_score,
+            x,
+            graph,
+            LOG_LINEAR,
+            times,
+            STEPS["tweedie"],
+            draws,
+            given,
+            lambda state: states.append(state[0]),
+        )
         return torch.stack(states)
 
     reverse = run_back(graph.sample_base(x0.shape, draws), None)

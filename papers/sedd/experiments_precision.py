@@ -110,8 +110,8 @@ def truncation(config: TruncationConfig, seed: int, run: Run) -> list[Row]:
 _RACES = [
     RaceConfig("float16", (0.25, 0.5, 1.0, 2.0, 4.0), trials=2**23),
     RaceConfig("float64", (2.0**42,), trials=2**22),
-    # At half of float32's resolution a seed would draw nine, were it right; the derived rate is 0.31 of that.
-    RaceConfig("float32", (0.5,), trials=3e8, rare=2047),
+    # At half of float32's resolution a seed would draw eighteen, were it right; the derived rate is 0.31 of that.
+    RaceConfig("float32", (0.5,), trials=6e8, rare=2047),
 ]
 _TRUNCATION = [TruncationConfig(dtype) for dtype in ("float16", "float64")]
 

@@ -84,8 +84,8 @@ class QualityConfig:
     graph: str
     sampler: str
     length: int = 32
-    n: int = 1024
-    steps: tuple[int, ...] = (4, 8, 16, 32)
+    n: int = 2048
+    steps: tuple[int, ...] = (2, 4, 8, 16)
 
     def __post_init__(self) -> None:
         one_of(GRAPHS, self, "graph")

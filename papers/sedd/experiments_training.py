@@ -16,7 +16,7 @@ from common.nets.dit import TokenTransformer
 from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.loop import TrainConfig, train
 from papers.sedd.autoregression import autoregressive_loss
-from papers.sedd.cross_entropy import d3pm_loss, log_score_from
+from papers.sedd.cross_entropy import d3pm_bound, d3pm_loss
 from papers.sedd.experiments_exact import BOUND_NOISE, above_entropy
 from papers.sedd.graph import Absorbing, Graph, LogScore, Uniform, per_sample
 from papers.sedd.languages import INITIAL, LANGUAGES, SAMPLING, TRAINING, Language, language, look_at, stream
@@ -29,9 +29,8 @@ from papers.sedd.loss import (
     uniform_times,
 )
 from papers.sedd.network import PosteriorNetwork, RatioNetwork
-from papers.sedd.noise import LogLinear, Noise
+from papers.sedd.noise import Geometric, LogLinear, Noise
 
-NOISE: Noise = LogLinear()
 D3PM_STEPS = 1000
 LEAST_RATIO = 1e-3
 """What a ratio that is not positive counts as in a bound, in units of r = 1/(e^σ̄ − 1): otherwise it is infinite."""
@@ -59,37 +58,55 @@ def clamped(score: LogScore) -> LogScore:
     return log_score
 
 
-def ratio_loss(net: nn.Module, x0: Tensor, generator: torch.Generator, graph: Graph) -> Tensor:
-    return dwdse_loss(net, x0, stratified_times(len(x0), generator), graph, NOISE, generator)
-
-
-def plain_ratio_loss(net: nn.Module, x0: Tensor, generator: torch.Generator, graph: Graph) -> Tensor:
-    return concrete_score_matching_loss(net, x0, stratified_times(len(x0), generator), graph, NOISE, generator)
-
-
-def posterior_loss(net: nn.Module, x0: Tensor, generator: torch.Generator, graph: Graph) -> Tensor:
-    """D3PM's, with steps k spread over 1 … 1000 as the times of the others are over (0, 1]."""
-    k = (stratified_times(len(x0), generator) * D3PM_STEPS).ceil().long().clamp(1, D3PM_STEPS)
-    return d3pm_loss(net, x0, k, D3PM_STEPS, graph, NOISE, generator)
-
-
 @dataclass(frozen=True)
 class Diffusion:
-    """A model that denoises: its chain, what its outputs are, its loss, and how they become ratios."""
+    """A model that denoises: its chain, the noise it is trained along, what its outputs are, its loss and its bound."""
 
     graph: type[Graph]
+    noise: Noise
     network: Callable[[nn.Module, Graph], nn.Module]
-    loss: Callable[[nn.Module, Tensor, torch.Generator, Graph], Tensor]
-    log_score: Callable[[nn.Module, Graph], LogScore]
+    loss: Callable[[nn.Module, Tensor, torch.Generator, Graph, Noise], Tensor]
+    bound: Callable[[nn.Module, Tensor, torch.Generator, Graph, int], Bound]
 
 
+def ratio_loss(net: nn.Module, x0: Tensor, generator: torch.Generator, graph: Graph, noise: Noise) -> Tensor:
+    return dwdse_loss(net, x0, stratified_times(len(x0), generator), graph, noise, generator)
+
+
+def plain_ratio_loss(net: nn.Module, x0: Tensor, generator: torch.Generator, graph: Graph, noise: Noise) -> Tensor:
+    return concrete_score_matching_loss(net, x0, stratified_times(len(x0), generator), graph, noise, generator)
+
+
+def posterior_loss(net: nn.Module, x0: Tensor, generator: torch.Generator, graph: Graph, noise: Noise) -> Tensor:
+    """D3PM's, with steps k spread over 1 … 1000 as the times of the others are over (0, 1]."""
+    k = (stratified_times(len(x0), generator) * D3PM_STEPS).ceil().long().clamp(1, D3PM_STEPS)
+    return d3pm_loss(net, x0, k, D3PM_STEPS, graph, noise, generator)
+
+
+def ratio_bound(net: LogScore, x0: Tensor, generator: torch.Generator, graph: Graph, n_times: int) -> Bound:
+    noise = BOUND_NOISE["uniform" if graph.mask is None else "absorb"]
+    return likelihood_bound(net, x0, graph, noise, generator, n_times)
+
+
+def plain_ratio_bound(net: LogScore, x0: Tensor, generator: torch.Generator, graph: Graph, n_times: int) -> Bound:
+    return ratio_bound(clamped(net), x0, generator, graph, n_times)
+
+
+def posterior_bound(net: LogScore, x0: Tensor, generator: torch.Generator, graph: Graph, n_times: int) -> Bound:
+    """Of D3PM's own steps. Ratios of its posterior where it was never trained, below t = 1/1000, are nobody's claim."""
+    return d3pm_bound(net, x0, D3PM_STEPS, graph, LOG_LINEAR, generator, n_times)
+
+
+LOG_LINEAR, GEOMETRIC = LogLinear(), Geometric()
 DIFFUSIONS: Mapping[str, Diffusion] = {
-    "sedd-absorb": Diffusion(Absorbing, RatioNetwork, ratio_loss, lambda net, graph: net),
-    "sedd-uniform": Diffusion(Uniform, RatioNetwork, ratio_loss, lambda net, graph: net),
-    "d3pm-absorb": Diffusion(Absorbing, PosteriorNetwork, posterior_loss, log_score_from),
-    "d3pm-uniform": Diffusion(Uniform, PosteriorNetwork, posterior_loss, log_score_from),
-    "csm-absorb": Diffusion(Absorbing, PlainRatioNetwork, plain_ratio_loss, lambda net, graph: clamped(net)),
+    "sedd-absorb": Diffusion(Absorbing, LOG_LINEAR, RatioNetwork, ratio_loss, ratio_bound),
+    "sedd-uniform": Diffusion(Uniform, GEOMETRIC, RatioNetwork, ratio_loss, ratio_bound),
+    "d3pm-absorb": Diffusion(Absorbing, LOG_LINEAR, PosteriorNetwork, posterior_loss, posterior_bound),
+    "d3pm-uniform": Diffusion(Uniform, LOG_LINEAR, PosteriorNetwork, posterior_loss, posterior_bound),
+    "csm-absorb": Diffusion(Absorbing, LOG_LINEAR, PlainRatioNetwork, plain_ratio_loss, plain_ratio_bound),
 }
+"""SEDD's noise as the official code has it: log-linear for masks, geometric for the uniform graph, on which the loss
+along log-linear noise has an infinite variance."""
 MODELS = ("ar", *DIFFUSIONS)
 
 
@@ -161,7 +178,7 @@ def loss_of(config: TrainingConfig, vocab: int) -> Callable[..., Tensor]:
         if config.model == "ar":
             return autoregressive_loss(net, x0, vocab) / config.length
         diffusion = DIFFUSIONS[config.model]
-        return diffusion.loss(net, x0, generator, diffusion.graph(vocab)) / config.length
+        return diffusion.loss(net, x0, generator, diffusion.graph(vocab), diffusion.noise) / config.length
 
     return loss
 
@@ -169,7 +186,7 @@ def loss_of(config: TrainingConfig, vocab: int) -> Callable[..., Tensor]:
 @torch.no_grad()
 def invalid_ratios(score: LogScore, x0: Tensor, graph: Graph, generator: torch.Generator) -> float:
     """The share of ratios on the graph's edges that are not positive, at t ~ U(0, 1]."""
-    sigma = NOISE.sigma(uniform_times(len(x0), generator))
+    sigma = LOG_LINEAR.sigma(uniform_times(len(x0), generator))
     x_t = graph.sample(x0, sigma, generator)
     edges = graph.rate_into(x_t) > 0
     return float((score(x_t, sigma) <= 0)[edges].double().mean())
@@ -189,10 +206,7 @@ def evaluate(config: TrainingConfig, net: nn.Module, lang: Language, seed: int, 
             bounds.append(Bound(nll, zero.expand(len(part)), zero.expand(len(part))))
         else:
             diffusion = DIFFUSIONS[config.model]
-            graph = diffusion.graph(lang.vocab)
-            log_score = diffusion.log_score(net, graph)
-            noise = BOUND_NOISE["uniform" if graph.mask is None else "absorb"]
-            bounds.append(likelihood_bound(log_score, part, graph, noise, draws, config.n_times))
+            bounds.append(diffusion.bound(net, part, draws, diffusion.graph(lang.vocab), config.n_times))
     total = torch.cat([bound.total for bound in bounds])
     found["bpc"] = float(total.mean()) / config.length / log(2)
     if config.model == "csm-absorb":

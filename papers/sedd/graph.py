@@ -1,7 +1,7 @@
 """Markov chains over the states of one token: rates Q, transitions e^{σQ}, ratios, and score entropy (Section 3.3).
 
 Each position of a sequence moves on its own, dp/dt = σ(t) Q p. In the paper's convention Q(y, x) is the rate from x to
-y, so that columns sum to 0. Two graphs, both with rate 1 away from every token:
+y, so that columns sum to 0. Two graphs; on both a token is replaced at rate 1:
 
     Uniform(N)     to any of the N states, Q(y, x) = 1/N − δ_xy (Equation 15, with the 1/N of Appendix C.1)
     Absorbing(N)   to the mask, the state N, for good: dim = N + 1 (Equation 16)

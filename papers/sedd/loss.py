@@ -94,8 +94,7 @@ def likelihood_bound(
     Args: x0: (B, L) tokens. Raises ValueError for other shapes, tokens that are none, and n_times < 1.
     """
     check_tokens(x0, graph)
-    if n_times < 1:
-        raise ValueError(f"n_times is at least 1, not {n_times}")
+    check_times(n_times)
     B, L = x0.shape
     u = uniform_times(B, generator)
     zero = torch.zeros(B, dtype=torch.float64, device=x0.device)
@@ -110,6 +109,12 @@ def likelihood_bound(
         probs = denoise_probs(log_score(x_t, sigma_0), x_t, graph, sigma_0)
         reconstruction = -probs.gather(-1, x0[..., None]).squeeze(-1).log().sum(dim=1)
     return Bound(diffusion / n_times, prior, reconstruction)
+
+
+def check_times(n_times: int) -> None:
+    """Raises ValueError unless there is a time to take."""
+    if n_times < 1:
+        raise ValueError(f"n_times is at least 1, not {n_times}")
 
 
 def check_tokens(x0: Tensor, graph: Graph) -> None:

@@ -82,13 +82,15 @@ def _by_steps(rows: pd.DataFrame, column: str, steps: str) -> pd.Series:
 def evaluations_to_match(nfe: Sequence[float], nll: Sequence[float], target: float) -> float:
     """The NFE at which the curve nll(nfe) first comes down to `target`, linear in log NFE between points.
 
-    Raises ValueError where the curve begins at or below the target or never reaches it: nothing is extrapolated.
+    The first NFE of a curve that begins at or below the target: it would take no more. Raises ValueError where the
+    curve never reaches it: nothing is extrapolated.
     """
     points = sorted((math.log(n), value) for n, value in zip(nfe, nll, strict=True))
-    if points[0][1] > target:
-        for (x_left, y_left), (x_right, y_right) in pairwise(points):
-            if y_right <= target:
-                return math.exp(x_left + (y_left - target) / (y_left - y_right) * (x_right - x_left))
+    if points[0][1] <= target:
+        return math.exp(points[0][0])
+    for (x_left, y_left), (x_right, y_right) in pairwise(points):
+        if y_right <= target:
+            return math.exp(x_left + (y_left - target) / (y_left - y_right) * (x_right - x_left))
     raise ValueError(f"{target:.4g} is not on a curve from {max(nll):.4g} to {min(nll):.4g} nats per token")
 
 

@@ -55,6 +55,20 @@ def test_a_small_nucleus_is_the_likeliest_path():
     assert x.tolist() == [path] * 5
 
 
+def test_laws_of_the_next_token_are_in_float64(monkeypatch):
+    laws: list[Tensor] = []
+
+    def remember(probs, generator):
+        laws.append(probs)
+        return probs.argmax(dim=-1)
+
+    monkeypatch.setattr("papers.sedd.autoregression.categorical", remember)
+    sample_autoregressive(lambda x: logits(x).float(), torch.zeros(5, 0, dtype=torch.long), 2, N, generator())
+    for probs in laws:
+        # Sums to 1 beyond float32: the softmax itself was taken in float64.
+        torch.testing.assert_close(probs.sum(-1), torch.ones(5, dtype=torch.float64), rtol=0, atol=1e-15)
+
+
 def test_bad_input_is_one_line():
     with pytest.raises(ValueError, match=r"top_p must lie in \(0, 1\], not 0"):
         nucleus(torch.ones(3) / 3, 0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from papers.sedd.cross_entropy import d3pm_loss, log_score_from, masked_cross_entropy
+from papers.sedd.cross_entropy import d3pm_bound, d3pm_loss, log_score_from, masked_cross_entropy
 from papers.sedd.exact import entropy, kl
 from papers.sedd.loss import dwdse_loss, likelihood_bound, stratified_times
 from papers.sedd.noise import LogLinear
@@ -83,6 +83,21 @@ def test_the_discrete_bound_of_one_token_is_its_entropy_at_any_number_of_steps()
         E = torch.from_numpy(expm(graph, float(noise.sigma(torch.ones((), dtype=torch.float64)))))[:, :N]
         left = sum(float(p[a]) * kl(E[:, a], E @ p) for a in range(N))
         assert abs(float(losses.mean()) + left - entropy(p)) < 4.5 * float(losses.std()) / n**0.5
+
+
+@pytest.mark.parametrize("steps", [1, 6])
+@pytest.mark.parametrize("graph", GRAPHS, ids=name)
+def test_d3pms_bound_of_one_token_is_its_entropy_and_what_the_base_law_costs(graph, steps):
+    """With its exact posterior, at any number of steps: H(x0) + KL(p_T ‖ p_base), the base with its leak on masks."""
+    n, noise, p = 40_000, LogLinear(0.3), CHAIN.start
+    bound = d3pm_bound(markov_log_posterior(CHAIN, graph), draw(p, n), steps, graph, noise, generator(1), n_times=3)
+    E = torch.from_numpy(expm(graph, float(noise.sigma(torch.ones((), dtype=torch.float64)))))[:, :N]
+    base = torch.full((graph.dim,), 1 / N, dtype=torch.float64)
+    if graph.mask is not None:
+        base = 0.3 * base
+        base[N] = 0.7
+    assert abs(float(bound.total.mean()) - entropy(p) - kl(E @ p, base)) < 4.5 * float(bound.total.std()) / n**0.5
+    assert float(bound.prior[0]) == pytest.approx(kl(E[:, 0], base))
 
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=name)

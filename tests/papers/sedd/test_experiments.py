@@ -34,7 +34,9 @@ from papers.sedd.experiments_generation import (
     SentenceConfig,
     generation,
     judge,
+    judge_config,
     sentence,
+    writings,
 )
 from papers.sedd.experiments_precision import RaceConfig, TruncationConfig, race, truncation
 from papers.sedd.experiments_sampling import (
@@ -50,9 +52,10 @@ from papers.sedd.experiments_sampling import (
     start_given,
 )
 from papers.sedd.experiments_training import (
+    D3PM_STEPS,
     LEAST_RATIO,
+    LOG_LINEAR,
     MODELS,
-    NOISE,
     QUICK,
     PlainRatioNetwork,
     clamped,
@@ -75,6 +78,7 @@ from papers.sedd.languages import (
     token_entropy,
 )
 from papers.sedd.loss import Bound
+from papers.sedd.noise import LogLinear
 from papers.sedd.oracle import markov_log_score
 from tests.papers.sedd.cases import generator
 
@@ -329,8 +333,15 @@ def test_losses_are_per_token(model):
     x0 = torch.randint(8, (512, 8), generator=generator(1))
     loss = loss_of(config, 8)(net, x0, generator(2))
     assert loss.shape == (512,)
-    if model in ("ar", "sedd-absorb"):
-        assert float(loss.detach().mean()) == pytest.approx(log(8), rel=0.1)
+    if model == "csm-absorb":
+        # Times go down to 1/512: E (s − r)²/2 over 8 tokens of which one has ratio r, where the network gives r/8 each.
+        t = (torch.arange(512) + 0.5).double() / 512 * 0.999
+        wanted = float((7 / 16 * (1 - t) / t).mean())
+        assert float(loss.detach().mean()) == pytest.approx(wanted, rel=0.5)
+    else:
+        # D3PM's auxiliary term is 0.01 · 1000 times the cross-entropy of the masked half.
+        wanted = 6 * log(8) if model == "d3pm-absorb" else log(8)
+        assert float(loss.detach().mean()) == pytest.approx(wanted, rel=0.1)
 
 
 def test_ratios_that_are_none_are_counted_and_clamped():
@@ -341,6 +352,15 @@ def test_ratios_that_are_none_are_counted_and_clamped():
         return torch.tensor([1.0, -1.0, 0.0, 2.0, 1.0]).expand(*x_t.shape, 5)
 
     assert invalid_ratios(score, x0, graph, generator(1)) == pytest.approx(0.5)
+    # Negative where more than half is masked: there lie three quarters of all masks.
+    many = torch.randint(4, (4000, 5), generator=generator())
+    late = invalid_ratios(
+        lambda x_t, sigma: torch.where(sigma > log(2), -1.0, 1.0)[:, None, None].expand(*x_t.shape, 5),
+        many,
+        graph,
+        generator(1),
+    )
+    assert late == pytest.approx(0.75, abs=0.03)
     sigma = torch.full((300,), 0.8, dtype=torch.float64)
     low = LEAST_RATIO / float(torch.expm1(sigma[0]))
     wanted = torch.tensor([1.0, low, low, 2.0, 1.0]).expand(300, 5, 5)
@@ -430,8 +450,74 @@ def test_sentences_go_from_text_to_noise_and_back(graph, run):
         assert torch.equal(reverse[1:][known], reverse[:-1][known])
 
 
-def test_losses_and_ratios_see_the_noise_of_the_paper():
-    assert float(NOISE.sigma(torch.ones((), dtype=torch.float64))) == pytest.approx(log(1000))
+def test_masks_are_trained_along_log_linear_noise_and_the_uniform_graph_along_geometric_noise():
+    """As the official code is run; a network sees what it is trained on."""
+    seen: list[torch.Tensor] = []
+
+    def remember(x_t, sigma):
+        seen.append(sigma)
+        return torch.zeros(*x_t.shape, 9)
+
+    x0 = torch.randint(8, (1000, 8), generator=generator())
+    quarters = torch.linspace(0, 1, 5, dtype=torch.float64)
+    for model, wanted in (
+        ("sedd-absorb", -torch.log1p(-0.999 * quarters)),
+        ("csm-absorb", -torch.log1p(-0.999 * quarters)),
+        ("sedd-uniform", 1e-5 * 2e6**quarters),
+    ):
+        with torch.no_grad():
+            loss_of(replace(TINY, model=model), 8)(_sized(remember, 9 - (model == "sedd-uniform")), x0, generator(1))
+        found = seen.pop().quantile(quarters)
+        torch.testing.assert_close(found[1:4], wanted[1:4], rtol=0.02, atol=0)
+
+
+def _sized(net, states):
+    return lambda x_t, sigma: net(x_t, sigma)[..., :states]
+
+
+def test_d3pm_is_not_asked_for_noise_below_its_first_step():
+    config, lowest = replace(TINY, model="d3pm-uniform", n_test=400), []
+    lang = language("markov", 8, 400, 0)
+    net = network(config, lang.vocab, generator())
+    net.register_forward_pre_hook(lambda module, args: lowest.append(float(args[1].min())))
+    evaluate(config, net, lang, 0, "cpu")
+    assert min(lowest) >= float(LOG_LINEAR.sigma(torch.tensor(1 / D3PM_STEPS, dtype=torch.float64)))
+
+
+def test_the_prior_is_part_of_what_is_reported(monkeypatch):
+    """Where half of the tokens are never masked, an ignorant network still needs all the bits."""
+    monkeypatch.setattr("papers.sedd.experiments_training.BOUND_NOISE", {"absorb": LogLinear(0.5)})
+    config = replace(TINY, model="sedd-absorb", n_test=400)
+    lang = language("markov", 8, 400, 0)
+    found = evaluate(config, network(config, lang.vocab, generator()), lang, 0, "cpu")
+    assert found["bpc"] == pytest.approx(3, rel=0.03)
+
+
+def test_writers_heed_their_nucleus_and_their_sampler():
+    lang = language("markov", 8, 6, 0)
+    ar = GenerationConfig("ar", "markov", n=16)
+    net = network(replace(TINY, model="ar"), lang.vocab, generator())
+    (free,) = writings(ar, net, lang, 8, generator(1)).values()
+    (held,) = writings(replace(ar, top_p=1e-9), net, lang, 8, generator(1)).values()
+    assert len(free.unique(dim=0)) > 8
+    assert len(held.unique(dim=0)) == 1
+    net = network(replace(TINY, model="sedd-uniform"), lang.vocab, generator())
+    euler, tweedie = (
+        writings(GenerationConfig("sedd-uniform", "markov", sampler, (2,), n=64), net, lang, 8, generator(1))[3]
+        for sampler in ("euler", "tweedie")
+    )
+    assert not torch.equal(euler, tweedie)
+
+
+def test_the_judge_is_trained_for_twice_as_long():
+    assert judge_config("tinyshakespeare27").model == "ar"
+    assert judge_config("tinyshakespeare27").steps == 4000
+
+
+def test_the_learning_rate_rises_over_the_warm_up():
+    config = replace(TINY, steps=100, warmup=10, batch=4)
+    seen = optimisation(config)
+    assert (seen.lr_rampup, seen.batch_size) == (40, 4)
 
 
 @pytest.mark.parametrize("name", ["tinyshakespeare27", "text8"])

@@ -6,6 +6,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from papers.sedd.categorical import categorical
 from papers.sedd.exact import (
     base_law,
     exact_log_score,
@@ -211,6 +212,27 @@ def test_draws_are_made_in_float64_from_a_float32_network():
     u = torch.rand(300, L, generator=generator(3), dtype=torch.float64)
     expected = (u[..., None] >= probs.cumsum(dim=-1)).sum(dim=-1)
     assert torch.equal(states[1], expected)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("graph", GRAPHS, ids=name)
+def test_every_draw_is_from_a_law_in_float64(graph, step):
+    """The steps' and the last one's, though the network speaks float32."""
+    laws: list[Tensor] = []
+
+    def draw(probs, generator):
+        laws.append(probs)
+        return categorical(probs, generator)
+
+    values = random_log_score(graph, (300, L)).float()
+    # Late enough that masks are left at every time.
+    times = torch.tensor([0.6, 0.5, 0.4], dtype=torch.float64)
+    x = graph.sample_base((300, L), generator())
+    sample(lambda x, s: values, x, graph, LogLinear(), times, step, generator(1), draw=draw)
+    assert len(laws) == 3
+    for probs in laws:
+        assert probs.dtype == torch.float64
+        assert not torch.equal(probs, probs.float().double())
 
 
 @pytest.mark.parametrize("step", STEPS)
