@@ -18,6 +18,7 @@ from papers.dsbm.gaussian import (
     ipf,
     markovian_projection,
     schrodinger_bridge,
+    simulated,
     unit_gaussians,
 )
 
@@ -116,9 +117,48 @@ def exact_limits(config: LimitsConfig, seed: int, run: Run) -> list[Row]:
     return rows
 
 
+@dataclass(frozen=True)
+class EulerConfig:
+    """The passes of the Gaussian experiment with exact drifts, in its number of steps."""
+
+    passes: int = 10
+    steps: int = 20
+    sigma: float = 1.0
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "passes", "steps")
+        positive(self, "sigma")
+
+
+def exact_euler(config: EulerConfig, seed: int, run: Run) -> list[Row]:
+    """What a pass of IPF and of IMF makes if its drift is exact and its simulation is not: each pass projects the exact
+    iterate before it, and runs from true data at one end to the other."""
+    ends = PAIRS["unit"]
+    mean_0, mean_1, cov_0, cov_1 = ends
+    methods = {"ipf": ipf(*ends, config.sigma), "imf": imf(independent_bridge(*ends, config.sigma))}
+    rows: list[Row] = []
+    for method, iterates in methods.items():
+        for number, before in enumerate(islice(iterates, config.passes), 1):
+            backward = number % 2 == 1
+            start = (mean_1, cov_1) if backward else (mean_0, cov_0)
+            made = simulated(before.reverse() if backward else before, *start, config.steps)
+            rows.append(
+                {
+                    "method": method,
+                    "pass_number": number,
+                    "direction": "b" if backward else "f",
+                    "correlation": float(made.cross),
+                    "var_free": float(made.cov_1),
+                    "mean_free": float(made.mean_1),
+                }
+            )
+    return rows
+
+
 EXACT_EXPERIMENTS = (
     Experiment(
         exact_iterates, IteratesConfig, {preset: Grid([IteratesConfig()]) for preset in ("quick", "small", "gpu")}
     ),
+    Experiment(exact_euler, EulerConfig, {preset: Grid([EulerConfig()]) for preset in ("quick", "small", "gpu")}),
     Experiment(exact_limits, LimitsConfig, {preset: Grid([LimitsConfig()]) for preset in ("quick", "small", "gpu")}),
 )

@@ -161,6 +161,21 @@ def markovian_projection(bridge: GaussianBridge) -> GaussianBridge:
     return replace(bridge, cross=bridge.cov_0 @ phi.T)
 
 
+def simulated(bridge: GaussianBridge, mean_0: Tensor, cov_0: Tensor, steps: int) -> GaussianBridge:
+    """The ends that `steps` steps of Euler–Maruyama with the exact forward drift of `bridge` make from N(m_0, S_0).
+
+    y = x − m_t follows y <- (I + Δ A_t) y + σ √Δ ε, a linear chain: no draw is needed. Shows what discretisation alone
+    does to a pass. Backward: of `bridge.reverse()`.
+    """
+    eye = torch.eye(len(mean_0), dtype=cov_0.dtype)
+    shift, cov, cross = mean_0 - bridge.mean_0, cov_0, cov_0
+    for k in range(steps):
+        step = eye + bridge.forward_rate(k / steps) / steps
+        shift, cross = step @ shift, cross @ step.T
+        cov = step @ cov @ step.T + bridge.sigma**2 / steps * eye
+    return GaussianBridge(mean_0, bridge.mean_1 + shift, cov_0, (cov + cov.T) / 2, cross, bridge.sigma)
+
+
 def imf(start: GaussianBridge) -> Iterator[GaussianBridge]:
     """The iterates of iterative Markovian fitting, `start` first: Π⁰, Π¹, … (Section 4.1)."""
     while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,14 @@ from common.harness.errors import UsageError
 from common.harness.plan import plan
 from papers.dsbm import experiments_gaussian, experiments_plane, methods
 from papers.dsbm.coupling import Coupling
-from papers.dsbm.experiments_exact import IteratesConfig, LimitsConfig, exact_iterates, exact_limits
+from papers.dsbm.experiments_exact import (
+    EulerConfig,
+    IteratesConfig,
+    LimitsConfig,
+    exact_euler,
+    exact_iterates,
+    exact_limits,
+)
 from papers.dsbm.experiments_gaussian import (
     SCALED,
     SIGMA,
@@ -33,11 +40,11 @@ from papers.dsbm.experiments_gaussian import (
 from papers.dsbm.experiments_plan import PlanConfig, Truth, compare, plan_distance, rms
 from papers.dsbm.experiments_plane import PlaneConfig, plane
 from papers.dsbm.experiments_transfer import TransferConfig, transfer
-from papers.dsbm.gaussian import independent_bridge, schrodinger_bridge, unit_gaussians
+from papers.dsbm.gaussian import imf, independent_bridge, ipf, schrodinger_bridge, unit_gaussians
 from papers.dsbm.imf import IMFConfig, zero_drift
 from papers.dsbm.methods import METHODS, Learned, learn
 from papers.dsbm.paper import PAPER
-from papers.dsbm.process import Drift, reversed_flow
+from papers.dsbm.process import Drift, reversed_flow, simulate
 
 
 class FakeRun:
@@ -75,6 +82,33 @@ def test_exact_rows_have_the_papers_iterates(run: FakeRun) -> None:
     assert unit.loc["ipf"]["correlation"].tolist() == pytest.approx([1, 1 / 2, 2 / 3, 3 / 5, 5 / 8], abs=1e-9)
     assert unit.loc["ipf"]["var_0"].tolist() == pytest.approx([1, 0.75, 1, 0.96, 1], abs=1e-9)
     assert unit.loc["imf"][["var_0", "var_1"]].to_numpy() == pytest.approx(1, abs=1e-12)
+
+
+def test_discretisation_alone_is_what_simulated_exact_drifts_do(run: FakeRun) -> None:
+    """By draws, with 400 000 points of one dimension; and with fine steps the exact iterates again."""
+    ends, n = unit_gaussians(1, A), 400_000
+
+    def rows(steps: int) -> dict[tuple[object, object], tuple[float, float, float]]:
+        found = exact_euler(EulerConfig(passes=3, steps=steps), 0, run)
+        columns = ("correlation", "var_free", "mean_free")
+        return {(r["method"], r["pass_number"]): tuple(float(r[c]) for c in columns) for r in found}  # type: ignore[misc]
+
+    coarse, fine = rows(20), rows(4000)
+    iterates = {"ipf": ipf(*ends, SIGMA), "imf": imf(independent_bridge(*ends, SIGMA))}
+    for method, found in iterates.items():
+        for number, (before, exact) in enumerate(islice(pairwise(found), 3), 1):
+            backward = number % 2 == 1
+            drift = before.backward_drift if backward else before.forward_drift
+            start = torch.randn(n, 1, generator=generator(number), dtype=torch.float64) + (A if backward else -A)
+            end = simulate(drift, start, SIGMA, 20, generator(7), "b" if backward else "f")
+            correlation, variance, mean = coarse[method, number]
+            joint = torch.cat([start, end], dim=1).T.cov()
+            assert float(joint[0, 1]) == pytest.approx(correlation, abs=5 * 1.5 / n**0.5)
+            assert float(joint[1, 1]) == pytest.approx(variance, abs=5 * (2 / n) ** 0.5 * variance)
+            assert float(end.mean()) == pytest.approx(mean, abs=5 * 1.1 / n**0.5)
+            free = (exact.cov_0, exact.mean_0) if backward else (exact.cov_1, exact.mean_1)
+            wanted = (float(exact.cross), float(free[0]), float(free[1]))
+            assert fine[method, number] == pytest.approx(wanted, abs=1e-3)
 
 
 def test_limits_go_where_the_paper_says(run: FakeRun) -> None:
@@ -242,10 +276,12 @@ def test_the_true_plan_is_at_its_floor_and_another_coupling_is_not() -> None:
     config = PlanConfig("DSBM-IMF", sigma, n_test=n, repeats=8)
     right = compare(Learned(1, "f", doubled(bridge.forward_drift), None, None), truth, config, generator(1))
     sibling = Truth.of(x_0, samples(ends, n, generator(2))[1], sigma)
-    floor = rms(truth.mean() - sibling.mean())
+    exact_floor = rms(truth.mean() - sibling.mean())
+    floor = rms(truth.mean() - sibling.drawn_mean(8, generator(3)))
     # The mean of eight ends has a standard error of √(Var(x_1 | x_0)/8), Var = 1 - .618² for either coordinate.
     noise = (2 * (1 - 0.618**2) / 8) ** 0.5
-    assert right["map_error"] < floor + 1.2 * noise
+    assert floor == pytest.approx((exact_floor**2 + noise**2) ** 0.5, rel=0.1)
+    assert right["map_error"] == pytest.approx(floor, rel=0.2)
     crossed = compare(Learned(1, "f", lambda x, t: -2 * x, None, None), truth, config, generator(1))
     assert crossed["map_error"] > 3 * right["map_error"]
     assert crossed["joint_w2"] > 2 * right["joint_w2"]

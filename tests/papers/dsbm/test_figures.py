@@ -47,6 +47,10 @@ class MadeUp:
             }
             for pair, sigma, method, n in product(("unit", "general"), (0.5, 1.0), ("imf", "ipf"), range(5))
         ]  # fmt: skip
+        euler = [
+            {"method": method, "pass_number": n, "correlation": 0.5 * n, "var_free": 300.0 + n, "seed": 0}
+            for method, n in product(("ipf", "imf"), range(1, 11))
+        ]
         limits = [
             {"pair": pair, "sigma": sigma, "seed": 0, **{column: sigma * (1 + i) for i, column in enumerate(LIMITS)}}
             for pair, sigma in product(("unit", "general"), (0.1, 1.0, 10.0))
@@ -76,6 +80,7 @@ class MadeUp:
             "gaussian": pd.DataFrame(gaussian),
             "gaussian_floor": pd.DataFrame(floor),
             "exact_iterates": pd.DataFrame(iterates),
+            "exact_euler": pd.DataFrame(euler),
             "exact_limits": pd.DataFrame(limits),
             "plane": pd.DataFrame(plane),
             "plane_floor": pd.DataFrame([{"task": task, "w2": 0.5 + i, "seed": 0} for i, task in enumerate(TASKS)]),
@@ -119,6 +124,7 @@ def test_the_covariance_of_every_pass_is_shown_beside_its_exact_iterate() -> Non
     ipf, imf = panels("covariances", MadeUp())
     shown = {line.get_label(): line.get_ydata() for line in ipf.lines}
     assert np.allclose(shown["exact IPF"], [0.1, 0.2, 0.3, 0.4])
+    assert np.allclose(shown["its drift in 20 steps"], [0.5, 1.0, 1.5, 2.0])
     assert [container.get_label() for container in ipf.containers] == ["DSB", "DSBM-IPF"]
     means = ipf.containers[1].lines[0].get_ydata()
     assert np.allclose(means, [2.11, 2.21, 2.31, 2.41])
