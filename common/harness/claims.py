@@ -43,10 +43,10 @@ class Criterion:
 
     def __str__(self) -> str:
         if self.lower == -inf:
-            return f"≤ {self.upper:g}"
+            return f"≤ {self.upper:.4g}"
         if self.upper == inf:
-            return f"≥ {self.lower:g}"
-        return f"{self.lower:g} to {self.upper:g}"
+            return f"≥ {self.lower:.4g}"
+        return f"{self.lower:.4g} to {self.upper:.4g}"
 
     def judge(self, estimate: Estimate) -> Verdict:
         """The verdict for an interval: inside the criterion, outside it, or across its boundary."""
