@@ -235,24 +235,11 @@ def best_peer(networks: dict[str, Any]) -> str:
 
 
 WHY = """
-What is in the way (figures of an AMD EPYC with AVX-512, one thread, PyTorch 2.14):
-
-- The convolutions already run at about the matmul rate or above it (64 channels: 118 GFLOP/s forward, 103 to 111
-  backward, where the matmul reaches 97), and no other layout is faster: the same network in contiguous layout reaches
-  84%, against 92% in channels_last.
-- The rest is passes over activations that leave the cache: sums and affine maps of group normalisation, SiLU, skips.
-  Each reads and writes megabytes at the memory's rate. PyTorch's own group normalisation, fused and fast in contiguous
-  layout, takes eight times as long in channels_last; kernels of our own would need a compiler on a bare machine.
-
-What was tried, timed at these sizes:
-
-- Normalisation and SiLU in slices that stay in the cache, temporaries reused: a sixth of their time, 1.5% of a step.
-- The last convolution (one channel out) as a matmul and shifted sums: 0.5% of a step.
-- Pointwise convolutions as matmuls, with the sum of the skip inside: slower.
-- Repeated pixels added by broadcasting: forward faster, backward many times slower.
-- Huge pages (THP_MEM_ALLOC_ENABLE): no difference beyond scatter.
-
-All that gains is about 2% together, for a longer code; none of it is in use."""
+What is in the way: the convolutions, which all networks here run in the same kernels of oneDNN, and which no other
+layout makes faster. The rest is passes over activations that leave the cache: sums and affine maps of group
+normalisation, SiLU, skips. Slices that stay in the cache, the last convolution as a matmul, pointwise convolutions as
+matmuls, sums by broadcasting, smaller batches with their gradients added, and huge pages were tried: each gains a few
+per cent of a step at most, or loses. Kernels of our own would need a compiler on a bare machine."""
 
 
 def as_markdown(result: dict[str, Any]) -> str:
