@@ -129,7 +129,8 @@ def evaluations(results: Results) -> MatplotlibFigure:
         ticks = sorted(set(where(table, model="sedd-absorb")["nfe"]))
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
-    likelihood.legend(frameon=False, fontsize="small")
+    handles, labels = likelihood.get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, fontsize="small", ncols=3, loc="outside lower center")
     return finish(figure)
 
 
