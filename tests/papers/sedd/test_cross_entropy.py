@@ -98,6 +98,15 @@ def test_d3pms_bound_of_one_token_is_its_entropy_and_what_the_base_law_costs(gra
         base[N] = 0.7
     assert abs(float(bound.total.mean()) - entropy(p) - kl(E @ p, base)) < 4.5 * float(bound.total.std()) / n**0.5
     assert float(bound.prior[0]) == pytest.approx(kl(E[:, 0], base))
+    longer = d3pm_bound(
+        lambda x_t, sigma: torch.full((*x_t.shape, N), 1 / N, dtype=torch.float64).log(),
+        torch.zeros(2, L, dtype=torch.long),
+        steps,
+        graph,
+        noise,
+        generator(),
+    )
+    assert float(longer.prior[0]) == pytest.approx(L * kl(E[:, 0], base))
 
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=name)
