@@ -27,7 +27,9 @@ def rotate(x: Tensor, phases: Tensor) -> Tensor:
     """
     precise = x if x.dtype in (torch.float32, torch.float64) else x.float()
     pairs = torch.view_as_complex(precise.unflatten(-1, (-1, 2)))
-    turned = pairs * phases.to(pairs.dtype).view(len(phases), *[1] * (x.ndim - 3), -1)
+    turning = phases.to(pairs.dtype).view(len(phases), *[1] * (x.ndim - 3), -1)
+    # Written out for all heads of a position: the product then runs over rows of all heads, not of one, at once.
+    turned = pairs * turning.expand(pairs.shape[1:]).contiguous()
     return torch.view_as_real(turned).flatten(-2).to(x.dtype)
 
 
