@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice, pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,25 +43,7 @@ from papers.dsbm.imf import IMFConfig, zero_drift
 from papers.dsbm.methods import METHODS, Learned, learn
 from papers.dsbm.paper import PAPER
 from papers.dsbm.process import Drift, reversed_flow, simulate
-
-
-class FakeRun:
-    device = "cpu"
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.needs: Mapping[str, Path] = {}
-        self.arrays: dict[str, Any] = {}
-
-    def log(self, **metrics: float) -> None: ...
-
-    def save_arrays(self, **arrays: Any) -> None:
-        self.arrays = arrays
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> FakeRun:
-    return FakeRun(tmp_path)
+from tests.papers.fake_run import FakeRun
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -1,7 +1,6 @@
 """EDM's experiments at tiny settings: what they measure, by cases whose answer is known."""
 
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from math import sqrt
 from pathlib import Path
@@ -51,26 +50,9 @@ from papers.edm.experiments_training import (
 from papers.edm.fid import as_bytes, fid_cifar10
 from papers.edm.sampler import Churn
 from papers.edm.schedule import edm_sigmas
+from tests.papers.fake_run import FakeRun
 
 TINY = AblationConfig("E", "digits", 8, images=2 * 64, batch=64, width=16, n_samples=70)
-
-
-class FakeRun:
-    def __init__(self, folder: Path, **needs: Path) -> None:
-        self.folder, self.device = folder, "cpu"
-        self.needs: Mapping[str, Path] = needs
-        self.arrays: dict[str, Any] = {}
-        folder.mkdir(exist_ok=True)
-
-    def log(self, **metrics: float) -> None: ...
-
-    def save_arrays(self, **arrays: Any) -> None:
-        self.arrays = arrays
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> FakeRun:
-    return FakeRun(tmp_path / "run")
 
 
 def generator(seed: int = 0) -> torch.Generator:
