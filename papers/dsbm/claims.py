@@ -24,7 +24,8 @@ IPF_CROSS = (1 / 2, 2 / 3, 3 / 5, 5 / 8)
 BUDGET = (
     "`small` trains 10 passes of 1000 steps (the first of 2000) where the paper has 40 of 10 000: about 3 % of its "
     "steps, at ten times its learning rate, with an average of the weights, and 10 000 simulated pairs serve 500 steps "
-    "in place of 78. `quick` trains 4 passes. SB-CFM makes as many steps as each of DSBM's two networks. "
+    "in place of 78. `quick` trains 4 passes. SB-CFM makes as many steps as each of DSBM's two networks would "
+    "without the longer first pass. "
     "Pilots on seeds 100 and 101 settled the training, before the criteria were written."
 )
 ESTIMATOR = (
@@ -63,19 +64,18 @@ def _over(worse: str, better: str, dim: int) -> Quantity:
 
 
 def _covariances() -> tuple[Quantity, ...]:
-    margins = (("DSBM-IMF", IMF_CROSS, 0.03), ("DSBM-IPF", IPF_CROSS, 0.05))
     return tuple(
         Quantity(
             f"{method}, pass {number}",
             "gaussian",
             value_at("correlation", method=method, dim=5, pass_number=number),
             Criterion(
-                exact - margin, exact + margin, "exact value ± what a short training and 20 steps of Euler's leave"
+                exact - 0.03, exact + 0.03, "the exact value ± 0.03; the other iteration's second value is 0.056 away"
             ),
             published=round(exact, 4),
             floor=0.02,
         )
-        for method, values, margin in margins
+        for method, values in (("DSBM-IMF", IMF_CROSS), ("DSBM-IPF", IPF_CROSS))
         for number, exact in enumerate(values, 1)
     )
 
@@ -93,13 +93,16 @@ def _variances() -> tuple[Quantity, ...]:
         )
         for number in (1, 2, 3, 4)
     )
-    ipf = Quantity(
-        "DSBM-IPF, variance after pass 1",
-        "gaussian",
-        generated_variance(1, method="DSBM-IPF", dim=5),
-        Criterion(0.7, 0.8, "the exact 3/4 ± 0.05"),
-        published=0.75,
-        floor=0.04,
+    ipf = tuple(
+        Quantity(
+            f"DSBM-IPF, variance after pass {number}",
+            "gaussian",
+            generated_variance(number, method="DSBM-IPF", dim=5),
+            Criterion(exact - 0.05, exact + 0.05, f"the exact {fraction} ± 0.05"),
+            published=round(exact, 4),
+            floor=0.04,
+        )
+        for number, exact, fraction in ((1, 3 / 4, "3/4"), (2, 10 / 9, "10/9"))
     )
     means = tuple(
         Quantity(
@@ -112,10 +115,10 @@ def _variances() -> tuple[Quantity, ...]:
         )
         for method, mean in (("DSBM-IMF", -0.1), ("DSBM-IPF", 0.0))
     )
-    return (*imf, ipf, *means)
+    return (*imf, *ipf, *means)
 
 
-GAUSSIAN_SOURCE = "Section 6.1, Table 2 and Figure 4"
+GAUSSIAN_SOURCE = "Section 6, Table 2"
 ALL = ("quick", "small", "gpu")
 
 CLAIMS = (
@@ -152,14 +155,15 @@ CLAIMS = (
                 f"exponent from d = 5 to 50, {method}",
                 "gaussian",
                 growth("kl_diagonal", "dim", 5, 50, method=method, final=True),
-                Criterion(0.7, 1.3, "1 ± 0.3, so that DSB's published 1.0 and SB-CFM's 1.5 are told apart"),
+                Criterion(0.7, 1.3, "1 ± 0.3, below SB-CFM's published 1.5; DSB's is 1.0 as well"),
                 published=published,
                 floor=0.15,
             )
             for method, published in (("DSBM-IPF", 0.852), ("DSBM-IMF", 0.862))
         ),
         presets=("small", "gpu"),
-        deviation=BUDGET + ESTIMATOR,
+        deviation=BUDGET + ESTIMATOR + " The bias of the fit itself grows linearly, so that a perfect method has the "
+        "exponent 1: what the claim excludes is a growth like SB-CFM's.",
     ),
     Claim(
         "gaussian-estimator",
@@ -190,15 +194,16 @@ CLAIMS = (
     Claim(
         "iterates",
         "The covariance between the two ends follows the exact iterates of IMF and of IPF, pass by pass.",
-        "Section 4.1, Proposition 5; exact values by this repository",
+        "Section 3; exact values by this repository",
         _covariances(),
         presets=ALL,
-        deviation=BUDGET + " d = 5. In the place of a published number stands the exact one.",
+        deviation=BUDGET + " d = 5. In the place of a published number stands the exact one. Until a review of the "
+        "first report IPF had ± 0.05, which IMF's values meet as well.",
     ),
     Claim(
         "marginals",
         "IMF keeps both marginals at every iterate; IPF keeps one, and the other comes right only in the limit.",
-        "Section 3.2",
+        "Section 3",
         _variances(),
         presets=ALL,
         deviation=BUDGET + " d = 5. Variance and mean at the end where a pass's simulation arrives; in the place of "

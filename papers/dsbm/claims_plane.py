@@ -30,14 +30,15 @@ def _w2_ratio(worse: str, better: str, task: str) -> Quantity:
     )
 
 
-def _energy_ratio(better: str) -> Quantity:
-    cells = (PLANE_ENERGY.get(("CFM", MIXED)), PLANE_ENERGY.get((better, MIXED)))
+def _energy_ratio(better: str, task: str = MIXED) -> Quantity:
+    cells = (PLANE_ENERGY.get(("CFM", task)), PLANE_ENERGY.get((better, task)))
     published = cells[0].mean / cells[1].mean if cells[0] and cells[1] else None
+    twice = Criterion(2.0, reason="at least twice, of a published ratio of 2.8")
     return Quantity(
-        f"CFM over {better}",
+        f"CFM over {better}, {task}",
         "plane",
-        paired_ratio("path_energy", first={"method": "CFM"}, second={"method": better}, task=MIXED),
-        Criterion(2.0, reason="at least twice, of a published ratio of 2.8"),
+        paired_ratio("path_energy", first={"method": "CFM"}, second={"method": better}, task=task),
+        twice if task == MIXED else Criterion(1.0, reason="the sign, on paired seeds: independent pairs cost more"),
         published,
         unit="×",
         floor=0.1,
@@ -78,7 +79,7 @@ def _energy_table() -> tuple[Quantity, ...]:
 
 
 def _plan_quantities() -> tuple[Quantity, ...]:
-    close = Criterion(upper=2.0, reason="as near as two samples of the plan are, within a factor of two")
+    close = Criterion(upper=1.2, reason="half of the 1.4 - 1 by which independent pairs exceed the floor at sigma 2")
     return (
         *(
             Quantity(
@@ -90,8 +91,8 @@ def _plan_quantities() -> tuple[Quantity, ...]:
                 floor=0.3,
                 scale="log",
             )
-            for method in ("DSBM-IMF", "DSBM-IPF")
-            for sigma in (1.0, 2.0)
+            for method, sigmas in (("DSBM-IMF", (0.5, 1.0, 2.0)), ("DSBM-IPF", (1.0, 2.0)))
+            for sigma in sigmas
         ),
         Quantity(
             "DSBM-IPF over DSBM-IMF after 2 passes, sigma 0.5",
@@ -109,14 +110,15 @@ def _plan_quantities() -> tuple[Quantity, ...]:
 
 CALIBRATED = (
     " σ = 7 between data sets was settled by a pilot in which DSBM's path energy came near the published one, which "
-    "therefore is not judged itself. At a smaller σ that energy is less, and CFM's ratio to it greater (plane_sigma)."
+    "therefore is not judged itself. CFM's ratio to it is in part calibrated with it: greater at a smaller σ, and "
+    "about 1 at twice this one (plane_sigma)."
 )
 
 PLANE_CLAIMS = (
     Claim(
         "plane-energy-cfm",
         "Between data sets, flow matching on independent pairs takes far more energy than the Schrödinger bridge.",
-        "Section 6.2, Table 1",
+        "Section 6, Table 1",
         (_energy_ratio("DSBM-IMF"),),
         presets=("quick",),
         deviation=DATA + CALIBRATED,
@@ -124,15 +126,24 @@ PLANE_CLAIMS = (
     Claim(
         "plane-energy-order",
         "Between data sets, flow matching on independent pairs takes far more energy than the Schrödinger bridge.",
-        "Section 6.2, Table 1",
+        "Section 6, Table 1",
         (_energy_ratio("DSBM-IPF"), _energy_ratio("DSBM-IMF")),
         presets=("small", "gpu"),
         deviation=DATA + CALIBRATED,
     ),
     Claim(
+        "plane-energy-independent",
+        "From a Gaussian, too, flow matching on independent pairs takes more energy than the Schrödinger bridge.",
+        "beside Table 1",
+        tuple(_energy_ratio("DSBM-IMF", task) for task in TASKS if task != MIXED),
+        presets=("small", "gpu"),
+        deviation=DATA + " Added after a review of the first report: the bands of plane-energy are wide enough for the "
+        "energies of independent pairs on these tasks, so that only a ratio sees the coupling.",
+    ),
+    Claim(
         "plane-energy",
         "The path energy of the probability flow, by method and task.",
-        "Section 6.2, Table 1",
+        "Section 6, Table 1",
         _energy_table(),
         presets=("small", "gpu"),
         deviation=DATA + CALIBRATED,
@@ -140,7 +151,7 @@ PLANE_CLAIMS = (
     Claim(
         "plane-w2",
         "The distance of the samples to the data, by method and task.",
-        "Section 6.2, Table 1",
+        "Section 6, Table 1",
         _w2_table(),
         presets=("small", "gpu"),
         deviation=DATA,
@@ -148,42 +159,48 @@ PLANE_CLAIMS = (
     Claim(
         "plane-dsb",
         "DSBM samples better than DSB on every task.",
-        "Section 6.2, Table 1",
+        "Section 6, Table 1",
         tuple(_w2_ratio("DSB", method, task) for method in ("DSBM-IPF", "DSBM-IMF") for task in TASKS),
         presets=("small", "gpu"),
         deviation=DATA,
     ),
     Claim(
         "plane-ot-cfm",
-        "OT-CFM is still nearer to the data than the nearest DSBM on moons, scurve and between data sets.",
-        "Section 6.2, Table 1",
-        tuple(_w2_ratio("DSBM-IMF+", "OT-CFM", task) for task in ("moons", "scurve", MIXED)),
+        "OT-CFM is still nearer to the data than any DSBM on moons, scurve and between data sets.",
+        "Section 6, Table 1",
+        tuple(
+            _w2_ratio(method, "OT-CFM", task)
+            for task in ("moons", "scurve", MIXED)
+            for method in ("DSBM-IPF", "DSBM-IMF", "DSBM-IMF+")
+        ),
         presets=("small", "gpu"),
         deviation=DATA,
     ),
     Claim(
         "plane-ot-cfm-mixed",
         "Between data sets OT-CFM is nearer to the data than DSBM-IMF.",
-        "Section 6.2, Table 1",
+        "Section 6, Table 1",
         (_w2_ratio("DSBM-IMF", "OT-CFM", MIXED),),
         presets=("quick",),
         deviation=DATA,
     ),
     Claim(
         "plane-rf",
-        "Rectified flow, which has no noise to correct its errors, is the worst between data sets.",
-        "Section 6.2, Table 1",
+        "Between data sets rectified flow, which has no noise to correct its errors, is worse than DSB and DSBM.",
+        "Section 6, Table 1",
         (_w2_ratio("RF", "DSB", MIXED), _w2_ratio("RF", "DSBM-IMF", MIXED)),
         presets=("small", "gpu"),
         deviation=DATA,
     ),
     Claim(
         "plan",
-        "The pairs that DSBM learns come to be those of the entropic optimal plan, sooner by IMF than by IPF.",
+        "The pairs that DSBM learns come to be those of the entropic optimal plan, with little noise sooner by IMF.",
         "beyond the paper",
         _plan_quantities(),
         presets=("small", "gpu"),
         deviation="From N(0, I) to the eight Gaussians, 1000 points; the plan is Sinkhorn's on test points. Joint W2 is"
-        " that of pairs as points of four dimensions; its floor is that of two plans that start from the same points.",
+        " that of pairs as points of four dimensions; its floor is that of two plans that start from the same points. "
+        "At sigma 0.5 IPF would take more passes, by (25) of the page, and is not asked to arrive. The bound was 2 "
+        "until a review of the first report showed that independent pairs meet it at sigma 2.",
     ),
 )

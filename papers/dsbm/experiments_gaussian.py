@@ -1,4 +1,4 @@
-"""Section 6.1: between N(−a 1, I) and N(a 1, I), where the Schrödinger bridge and every iterate are known."""
+"""Section 6: between N(−a 1, I) and N(a 1, I), where the Schrödinger bridge and every iterate are known."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ iterate would be mostly noise."""
 class GaussianConfig:
     """One method in one dimension. The paper: 40 passes of 10 000 steps, lr 1e-4, a cache renewed every 78 steps.
 
-    A method of one pass makes as many steps as each of the others' two networks does in all.
+    A method of one pass makes as many steps as each of the others' two networks does in all, but for the first pass,
+    which is twice as long.
     """
 
     method: str

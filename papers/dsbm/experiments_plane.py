@@ -1,4 +1,4 @@
-"""Section 6.2: nine methods between 2-D data sets, by what they generate and the energy that it takes."""
+"""Section 6: nine methods between 2-D data sets, by what they generate and the energy that it takes."""
 
 from __future__ import annotations
 

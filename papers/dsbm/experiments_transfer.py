@@ -1,4 +1,4 @@
-"""Section 6.3: transfer between handwritten digits and letters, with the U-Net. Takes a GPU and EMNIST.
+"""Section 6: transfer between handwritten digits and letters, with the U-Net. Takes a GPU and EMNIST.
 
 `digits` is a stand-in that every machine has, for the tests: the digits 0 to 4 for π_0 and 5 to 9 for π_1.
 """

@@ -192,7 +192,8 @@ GAUSSIAN_FIGURES = (
         "KL divergence of the exact Gaussian iterates to the bridge against the iterate, for several sigma; IPF and "
         "IMF.",
         "Straight lines are geometric convergence. The less noise, the slower is IPF, while IMF needs a few passes at "
-        "every σ, and leads at each.",
+        "every σ. At the very start IPF may be ahead, for with little noise the reference is nearer to the bridge "
+        "than independent pairs are.",
         ("exact_iterates",),
         exact_convergence,
     ),

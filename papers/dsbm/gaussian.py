@@ -177,7 +177,7 @@ def simulated(bridge: GaussianBridge, mean_0: Tensor, cov_0: Tensor, steps: int)
 
 
 def imf(start: GaussianBridge) -> Iterator[GaussianBridge]:
-    """The iterates of iterative Markovian fitting, `start` first: Π⁰, Π¹, … (Section 4.1)."""
+    """The iterates of iterative Markovian fitting, `start` first: Π⁰, Π¹, … (Section 3)."""
     while True:
         yield start
         start = markovian_projection(start)
@@ -209,7 +209,7 @@ def ipf(mean_0: Tensor, mean_1: Tensor, cov_0: Tensor, cov_1: Tensor, sigma: flo
 
 
 def unit_gaussians(dim: int, a: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The paper's pair (Section 6.1): N(−a 1, I) and N(a 1, I), as (m_0, m_1, S_0, S_1)."""
+    """The paper's pair (Section 6): N(−a 1, I) and N(a 1, I), as (m_0, m_1, S_0, S_1)."""
     mean, eye = torch.full((dim,), a, dtype=torch.float64), torch.eye(dim, dtype=torch.float64)
     return -mean, mean, eye, eye
 

@@ -13,7 +13,9 @@ from papers.dsbm.imf import IMFConfig, Method, StepNetwork, alternate, flow_matc
 from papers.dsbm.process import Drift, probability_flow, reversed_flow
 
 CFM_SIGMA = 0.1
-"""Of CFM and OT-CFM: the σ_min of Tong et al. 2023 (arXiv:2302.00482)."""
+"""Of CFM and OT-CFM: as large as the σ of Tong et al. 2023 (arXiv:2302.00482), whose paths have variance σ² throughout.
+
+Here it is a Brownian bridge's, σ² t (1 − t), with no noise at the ends: one target serves all methods."""
 
 
 @dataclass(frozen=True)

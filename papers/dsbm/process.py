@@ -88,7 +88,9 @@ def reversed_flow(velocity: Drift) -> Drift:
 
 @torch.no_grad()
 def path_energy(drift: Drift, path: Tensor, direction: Direction = "f") -> Tensor:
-    """∫_0^1 ‖v(x_t, t)‖² dt of each path, by the left-hand rule of its own steps (of mean W2² at the least).
+    """∫_0^1 ‖v(x_t, t)‖² dt of each path, by the left-hand rule of its own steps.
+
+    In the mean it is at least W2² between the points at the start and those at the end.
 
     path: (steps + 1, B, *D) as `simulate` keeps it, of the same drift. Returns (B,).
     """

@@ -1,7 +1,7 @@
 """The paper's own numbers (Shi et al. 2023, Section 6), as mean and standard deviation over five seeds.
 
 What could not be checked against the paper's text is left out rather than guessed: some cells of its tables are
-missing here.
+missing here. The two cells of CFM and FM are read from their place in the table, whose heading was not legible.
 """
 
 from typing import NamedTuple
