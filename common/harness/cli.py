@@ -72,6 +72,9 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     sub["run"].add_argument("--offline", action="store_true", help="never download: name the data that is missing")
     for name in ("report", "bless"):
         sub[name].add_argument("--into", default="", metavar="folder", help="write there (default: reports/)")
+    sub["report"].add_argument(
+        "--partial", action="store_true", help="replace a report by one that lacks more of the preset's runs"
+    )
     for name in ("check", "bless"):
         sub[name].add_argument("--reuse", action="store_true", help="take finished runs instead of making them again")
     sub["new"].add_argument("name", help="week and short name, as in week11-foo")

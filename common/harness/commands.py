@@ -135,12 +135,15 @@ def report(options: Namespace) -> int:
             )
             if not found.finished:
                 continue
-            if not options.preset and reports.is_fuller(root, found):
-                # Presets share runs: a part of one, left by another, must not replace a fuller report unasked.
+            if not options.partial and reports.is_fuller(root, found):
+                # A part of a preset, left by another or by a run cut short, must not replace a fuller report unasked.
                 left.append(f"{paper.slug} {preset}: left as it is, {len(found.missing)} of its runs are not here")
                 continue
             folder = reports.write(found, store, root)
             written.append({"paper": paper.slug, "preset": preset, "folder": str(folder), **_completeness(found)})
+    if options.preset and left and not written:
+        run = f"`repro run {options.slug or '--all'} --preset {options.preset}`"
+        raise UsageError(f"{left[0]} and the report there has more; {run} makes them, --partial writes all the same")
     if not written and not left:
         which = f"{options.slug or 'any paper'} in {options.preset or 'any preset'}"
         raise UsageError(f"no finished runs of {which}; `repro run {options.slug or '--all'}` makes them")
@@ -149,7 +152,7 @@ def report(options: Namespace) -> int:
         show.as_json(written)
         return 0
     for text in left:
-        show.say(f"{text}; --preset names one to write all the same")
+        show.say(f"{text}; --partial writes it all the same")
     for line in written:
         show.say(f"{line['paper']} {line['preset']}: {shown(Path(line['folder']))}, {line['verdicts']}")
         for missing in line["missing"]:

@@ -25,7 +25,7 @@ def override(configs: Mapping[str, Sequence[Any]], texts: Mapping[str, str]) -> 
     """
     fields = {name: [field for config in group for field in fields_of(type(config))] for name, group in configs.items()}
     check_fields(texts, fields)
-    return {experiment: _distinct([_set(config, texts) for config in group]) for experiment, group in configs.items()}
+    return {name: _distinct([_set(name, config, texts) for config in group]) for name, group in configs.items()}
 
 
 def check_fields(given: Iterable[str], fields: Mapping[str, Iterable[str]], options: Sequence[str] = ()) -> None:
@@ -45,7 +45,7 @@ def check_fields(given: Iterable[str], fields: Mapping[str, Iterable[str]], opti
             (experiment,) = having or known
             allowed = f"{experiment} has {', '.join(known[experiment]) or 'no fields'}"
         elif having:
-            allowed = f"of {', '.join(having)}"
+            allowed = f"{', '.join(having)} have it"
         elif near:
             allowed = "`repro run --help` shows the options"
         else:
@@ -54,13 +54,13 @@ def check_fields(given: Iterable[str], fields: Mapping[str, Iterable[str]], opti
         raise UsageError(f"unknown {what} {name!r}{hint}; {allowed}")
 
 
-def _set(config: Any, texts: Mapping[str, str]) -> Any:
+def _set(experiment: str, config: Any, texts: Mapping[str, str]) -> Any:
     kinds = fields_of(type(config))
     values = {name: parse(name, text, kinds[name]) for name, text in texts.items() if name in kinds}
     try:
         return dataclasses.replace(config, **values)
     except ValueError as error:
-        raise UsageError(f"{type(config).__name__}: {error}") from error
+        raise UsageError(f"{experiment}: {error}") from error
 
 
 def _distinct(configs: list[Any]) -> list[Any]:

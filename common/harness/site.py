@@ -19,10 +19,12 @@ def site(options: Namespace) -> int:
         raise UsageError("mkdocs is not installed; run `make setup`")
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # the theme's advertisement of its successor
     # Not --quiet: it would keep back the warnings that --strict fails for.
-    arguments = ["serve"] if options.serve else ["build", "--strict"]
-    code = subprocess.run([sys.executable, "-m", "mkdocs", *arguments], cwd=ROOT, env=environment).returncode
+    mkdocs = [sys.executable, "-m", "mkdocs"]
     if options.serve:
-        return code
+        # In the place of this process, so that what stops the one stops the server.
+        os.chdir(ROOT)
+        os.execve(sys.executable, [*mkdocs, "serve"], environment)
+    code = subprocess.run([*mkdocs, "build", "--strict"], cwd=ROOT, env=environment).returncode
     if code == 0:
         show.say(f"open {ROOT / 'site' / 'index.html'}")
     return int(code != 0)

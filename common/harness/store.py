@@ -69,6 +69,8 @@ class Store:
         """Make sure that runs can be written at all; UsageError where they cannot."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise UsageError(f"run folder {self.root} is a file, not a folder; set REPRO_RUNS") from error
         except OSError as error:
             raise UsageError(f"run folder {self.root} cannot be made: {error.strerror}; set REPRO_RUNS") from error
         if not os.access(self.root, os.W_OK | os.X_OK):

@@ -185,21 +185,24 @@ def test_a_part_of_a_preset_does_not_replace_a_fuller_report_unasked(tree: Path,
     claims = tmp_path / "reports" / "foo" / "quick" / "claims.json"
     whole = claims.read_bytes()
 
-    _, left, silent = session(
+    _, left, silent, named = session(
         tree,
         [*runs, "--seeds", "0,1"],
         ["report", "foo", *into],
         ["report", *into, "--json"],
+        ["report", "foo", "--preset", "quick", *into],
         REPRO_RUNS=str(tmp_path / "some"),
     )
-    assert (left.code, silent.code) == (0, 0)
+    assert (left.code, silent.code, named.code) == (0, 0, 2)
+    assert "12 of its runs are not here" in named.err
+    assert "--partial" in named.err
     assert "foo quick: left as it is, 12 of its runs are not here" in left.out
     assert json.loads(silent.out) == []
     assert claims.read_bytes() == whole
 
     asked, again, _, more = session(
         tree,
-        ["report", "foo", "--preset", "quick", *into],
+        ["report", "foo", "--preset", "quick", "--partial", *into],
         ["report", "foo", *into],
         [*runs, "--seeds", "2"],
         ["report", "foo", *into],

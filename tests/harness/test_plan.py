@@ -156,7 +156,7 @@ def test_text_becomes_a_value_of_the_fields_type(kind: Any, text: str, value: An
         ({"overrides": {"zzz": "1"}}, "unknown config field 'zzz'; --only with one of noise, walk, student shows its"),
         ({"overrides": {"zzz": "1"}, "only": ["walk"]}, "unknown config field 'zzz'; walk has steps, pause, crash"),
         ({"overrides": {"n": "two"}}, "n takes a whole number, not 'two'"),
-        ({"overrides": {"n": "0"}}, "Noise: n is at least 1, not 0"),
+        ({"overrides": {"n": "0"}}, "noise: n is at least 1, not 0"),
         ({"overrides": {"crash": "yes"}}, "crash takes true or false, not 'yes'"),
         ({"overrides": {"kind": "normale"}}, "unknown value of kind 'normale' (perhaps you meant 'normal')"),
         ({"overrides": {"shifts": "1,x"}}, "shifts takes a number, not 'x'"),
@@ -167,11 +167,18 @@ def test_what_cannot_be_planned_is_named_with_what_can(toy: Any, wish: dict[str,
     with pytest.raises(UsageError) as error:
         toy.plan(**{"preset": "quick", **wish})
     assert said in str(error.value)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
     assert "\n" not in str(error.value)
 
 
+
+
+def test_experiments_that_need_each_other_are_refused() -> None:
 def test_experiments_that_need_each_other_are_refused() -> None:
     def chicken(config: Noise, seed: int, run: Any) -> list[Any]:
+    def chicken(config: Noise, seed: int, run: Any) -> list[Any]:
+        return []
         return []
 
     def egg(config: Noise, seed: int, run: Any) -> list[Any]:

@@ -181,6 +181,8 @@ def test_a_store_that_cannot_be_written_is_refused(tmp_path: Path, toy: Any) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"run folder .*/file/runs cannot be made: .*; set REPRO_RUNS"):
         launch(toy.plan(), Store(tmp_path / "file" / "runs"), progress=False)
+    with pytest.raises(UsageError, match=r"run folder .*/file is a file, not a folder; set REPRO_RUNS"):
+        launch(toy.plan(), Store(tmp_path / "file"), progress=False)
 
 
 def test_a_run_is_held_by_one_at_a_time(toy: Any) -> None:
