@@ -167,18 +167,11 @@ def test_what_cannot_be_planned_is_named_with_what_can(toy: Any, wish: dict[str,
     with pytest.raises(UsageError) as error:
         toy.plan(**{"preset": "quick", **wish})
     assert said in str(error.value)
-    assert said in str(error.value)
-    assert "\n" not in str(error.value)
     assert "\n" not in str(error.value)
 
 
-
-
-def test_experiments_that_need_each_other_are_refused() -> None:
 def test_experiments_that_need_each_other_are_refused() -> None:
     def chicken(config: Noise, seed: int, run: Any) -> list[Any]:
-    def chicken(config: Noise, seed: int, run: Any) -> list[Any]:
-        return []
         return []
 
     def egg(config: Noise, seed: int, run: Any) -> list[Any]:
