@@ -15,16 +15,10 @@ from papers.sedd.exact import base_law, diffusion_term, entropy, exact_log_score
 from papers.sedd.graph import Absorbing, Graph, LogScore, Uniform
 from papers.sedd.languages import SAMPLING, TEST, markov_source, stream
 from papers.sedd.loss import Bound, dwdse_loss, likelihood_bound, uniform_times
-from papers.sedd.noise import Geometric, LogLinear, Noise
+from papers.sedd.noise import BOUND_NOISE, LogLinear
 from papers.sedd.oracle import markov_log_score
 
 GRAPHS: Mapping[str, type[Graph]] = {"uniform": Uniform, "absorb": Absorbing}
-BOUND_NOISE: Mapping[str, Noise] = {"uniform": Geometric(1e-5, 6.9), "absorb": LogLinear()}
-"""The schedule along which a bound is sampled; it matters by its ends alone, where log-linear noise begins and ends.
-
-On the uniform graph a token that has moved at small σ̄ costs as much as 1/σ̄: at uniform times of log-linear noise the
-estimate has an infinite variance, at those of geometric noise a small one.
-"""
 
 
 def seeds(configs: Sequence[Any], quick: int, more: int) -> dict[str, Grid]:

@@ -14,7 +14,7 @@ from common.harness.experiment import Experiment, Grid, Need, Resources, Row, Ru
 from papers.sedd.autoregression import autoregressive_loss, sample_autoregressive
 from papers.sedd.experiments_exact import GRAPHS
 from papers.sedd.experiments_sampling import STEPS
-from papers.sedd.experiments_training import DIFFUSIONS, GPU, LOG_LINEAR, QUICK, SMALL, TrainingConfig, load
+from papers.sedd.experiments_training import GPU, QUICK, SMALL, TrainingConfig, load
 from papers.sedd.graph import LogScore
 from papers.sedd.languages import (
     SAMPLING,
@@ -27,6 +27,7 @@ from papers.sedd.languages import (
     stream,
     token_entropy,
 )
+from papers.sedd.models import DIFFUSIONS, LOG_LINEAR
 from papers.sedd.oracle import markov_log_score
 from papers.sedd.sampler import reverse_times, sample
 

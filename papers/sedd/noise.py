@@ -7,6 +7,7 @@ total σ̄(t), which is what the network is told, and `sigma_deriv` is the rate 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log
 
@@ -79,3 +80,11 @@ class Geometric(Noise):
 
     def sigma_inv(self, sigma: Tensor) -> Tensor:
         return (sigma / self.sigma_min).log() / self._log_range
+
+
+BOUND_NOISE: Mapping[str, Noise] = {"uniform": Geometric(1e-5, 6.9), "absorb": LogLinear()}
+"""The schedule along which a bound is sampled; it matters by its ends alone, where log-linear noise begins and ends.
+
+On the uniform graph a token that has moved at small σ̄ costs as much as 1/σ̄: at uniform times of log-linear noise the
+estimate has an infinite variance, at those of geometric noise a small one.
+"""

@@ -13,8 +13,7 @@ import torch
 
 from common.harness.errors import UsageError
 from common.harness.plan import plan
-from papers.dsbm import experiments_gaussian, experiments_plane, methods
-from papers.dsbm.coupling import Coupling
+from papers.dsbm import experiments_gaussian, experiments_plane
 from papers.dsbm.experiments_exact import (
     EulerConfig,
     IteratesConfig,
@@ -42,17 +41,9 @@ from papers.dsbm.gaussian import imf, independent_bridge, ipf, schrodinger_bridg
 from papers.dsbm.imf import IMFConfig, zero_drift
 from papers.dsbm.methods import METHODS, Learned, learn
 from papers.dsbm.paper import PAPER
-from papers.dsbm.process import Drift, reversed_flow, simulate
+from papers.dsbm.process import reversed_flow, simulate
+from tests.papers.dsbm.cases import doubled, generator
 from tests.papers.fake_run import FakeRun
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def doubled(drift: Drift) -> Drift:
-    """An exact drift of float64 points, for the float32 points of an experiment."""
-    return lambda x, t: drift(x.double(), t).to(x.dtype)
 
 
 def test_exact_rows_have_the_papers_iterates(run: FakeRun) -> None:
@@ -165,33 +156,6 @@ def test_every_method_runs_and_is_repeatable(method: str) -> None:
 
     assert torch.equal(flow(), flow())
     assert (flow() > 0).all()  # from π_0 to π_1, whatever its networks run
-
-
-@pytest.mark.parametrize("method", ["DSBM-IMF", "IMF-b", "RF", "DSBM-IMF+", "DSBM-IPF"])
-def test_every_method_starts_from_its_own_pairs(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    couplings: list[Coupling] = []
-
-    def matching(first: Coupling, config: IMFConfig) -> Any:
-        couplings.append(first)
-        return None
-
-    monkeypatch.setattr(methods, "matching", matching)
-    monkeypatch.setattr(methods, "alternate", lambda *arguments: iter(()))
-    n = 512
-    x_0, x_1 = torch.randn(n, 1, generator=generator()), torch.randn(n, 1, generator=generator(1)) + 5
-    list(learn(method, x_0, x_1, IMFConfig(2.0, batch=n), generator()))
-    left, right = couplings[0](x_0, x_1, generator(2))
-    if method == "DSBM-IPF":
-        # The reference's pairs, x_1 = x_0 + 2 ε: five standard errors of a mean and of a variance.
-        assert (right - left).mean().item() == pytest.approx(0, abs=5 * 2 / n**0.5)
-        assert (right - left).var().item() == pytest.approx(4, rel=5 * (2 / n) ** 0.5)
-        return
-    assert torch.equal(right.sort(0).values, x_1.sort(0).values)
-    correlation = torch.corrcoef(torch.cat([left, right], 1).T)[0, 1].item()
-    if method == "DSBM-IMF+":
-        assert correlation > 0.99  # one batch: sorted against sorted
-    else:
-        assert abs(correlation) < 5 / n**0.5
 
 
 @pytest.mark.parametrize("method", ["DSBM-IMF", "DSBM-IPF"])

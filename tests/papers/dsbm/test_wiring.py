@@ -11,20 +11,46 @@ import torch
 from torch import Tensor, nn
 
 from papers.dsbm import experiments_gaussian, experiments_plan, experiments_plane, methods
-from papers.dsbm.coupling import Coupling
+from papers.dsbm.claims_plane import PLANE_CLAIMS
+from papers.dsbm.coupling import Coupling, independent
 from papers.dsbm.experiments_gaussian import PUBLISHED, SCALED, gaussian
-from papers.dsbm.experiments_plan import PlanConfig, plan_distance
+from papers.dsbm.experiments_plan import PlanConfig, Truth, plan_distance
 from papers.dsbm.experiments_plane import PlaneConfig, plane
 from papers.dsbm.gaussian import schrodinger_bridge, unit_gaussians
 from papers.dsbm.imf import IMFConfig, StepNetwork, zero_drift
 from papers.dsbm.methods import Learned, learn
+from papers.dsbm.plan import joint_w2
 from papers.dsbm.process import Drift
 from papers.dsbm.tasks import TASKS, Task
+from tests.papers.dsbm.cases import doubled, generator
 from tests.papers.fake_run import FakeRun
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+@pytest.mark.parametrize("method", ["DSBM-IMF", "IMF-b", "RF", "DSBM-IMF+", "DSBM-IPF"])
+def test_every_method_starts_from_its_own_pairs(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    couplings: list[Coupling] = []
+
+    def matching(first: Coupling, config: IMFConfig) -> Any:
+        couplings.append(first)
+        return None
+
+    monkeypatch.setattr(methods, "matching", matching)
+    monkeypatch.setattr(methods, "alternate", lambda *arguments: iter(()))
+    n = 512
+    x_0, x_1 = torch.randn(n, 1, generator=generator()), torch.randn(n, 1, generator=generator(1)) + 5
+    list(learn(method, x_0, x_1, IMFConfig(2.0, batch=n), generator()))
+    left, right = couplings[0](x_0, x_1, generator(2))
+    if method == "DSBM-IPF":
+        # The reference's pairs, x_1 = x_0 + 2 ε: five standard errors of a mean and of a variance.
+        assert (right - left).mean().item() == pytest.approx(0, abs=5 * 2 / n**0.5)
+        assert (right - left).var().item() == pytest.approx(4, rel=5 * (2 / n) ** 0.5)
+        return
+    assert torch.equal(right.sort(0).values, x_1.sort(0).values)
+    correlation = torch.corrcoef(torch.cat([left, right], 1).T)[0, 1].item()
+    if method == "DSBM-IMF+":
+        assert correlation > 0.99  # one batch: sorted against sorted
+    else:
+        assert abs(correlation) < 5 / n**0.5
 
 
 @pytest.mark.parametrize(
@@ -157,8 +183,8 @@ def test_the_exact_bridge_is_at_the_floor_of_the_plan_in_either_direction(
         return lambda n, g: torch.randn(n, 2, generator=g) + mean
 
     def exact(*_: Any) -> Iterator[Learned]:
-        yield Learned(1, "b", lambda x, t: bridge.backward_drift(x.double(), t).float(), None, None)
-        yield Learned(2, "f", lambda x, t: bridge.forward_drift(x.double(), t).float(), None, None)
+        yield Learned(1, "b", doubled(bridge.backward_drift), None, None)
+        yield Learned(2, "f", doubled(bridge.forward_drift), None, None)
 
     monkeypatch.setitem(TASKS, "gaussians", Task(law(-1.0), law(1.0), 1.0))
     monkeypatch.setattr(experiments_plan, "learn", exact)
@@ -171,3 +197,14 @@ def test_the_exact_bridge_is_at_the_floor_of_the_plan_in_either_direction(
         for name in ("joint", "map"):
             error = float(row["joint_w2" if name == "joint" else "map_error"])
             assert error == pytest.approx(float(row[f"{name}_floor"]), rel=0.2), name
+
+
+def test_independent_pairs_do_not_meet_the_criterion_of_the_plan() -> None:
+    """Where they come nearest to it: at the largest σ that is judged. As in the run, by 1000 points."""
+    task, n, draws = TASKS["8gaussians"], 1000, generator()
+    x_0, x_1, others = task.pi_0(n, draws), task.pi_1(n, draws), task.pi_1(n, draws)
+    truth, sibling = (Truth.of(x_0, end, 2.0) for end in (x_1, others))
+    (claim,) = (claim for claim in PLANE_CLAIMS if claim.id == "plan")
+    (allowed,) = {quantity.criterion.upper for quantity in claim.quantities if "sigma 2" in quantity.name}
+    floor = joint_w2(truth.pairs(draws), sibling.pairs(draws))
+    assert joint_w2(torch.cat(independent(x_0, x_1, draws), 1), truth.pairs(draws)) > allowed * floor

@@ -11,7 +11,6 @@ from papers.sedd import languages
 from papers.sedd.exact import entropy, kl
 from papers.sedd.experiments import EXPERIMENTS
 from papers.sedd.experiments_exact import (
-    BOUND_NOISE,
     GRAPHS,
     ExactBoundConfig,
     MaskedIdentityConfig,
@@ -48,6 +47,7 @@ from papers.sedd.languages import (
     token_entropy,
 )
 from papers.sedd.loss import Bound
+from papers.sedd.noise import BOUND_NOISE
 from papers.sedd.oracle import markov_log_score
 from tests.papers.sedd.cases import generator
 

@@ -19,13 +19,7 @@ from papers.sedd.experiments_generation import (
     writings,
 )
 from papers.sedd.experiments_training import (
-    D3PM_STEPS,
-    LEAST_RATIO,
-    LOG_LINEAR,
-    MODELS,
     QUICK,
-    PlainRatioNetwork,
-    clamped,
     evaluate,
     invalid_ratios,
     load,
@@ -39,6 +33,7 @@ from papers.sedd.languages import (
     language,
     markov_source,
 )
+from papers.sedd.models import D3PM_STEPS, LEAST_RATIO, LOG_LINEAR, MODELS, PlainRatioNetwork, clamped
 from papers.sedd.noise import LogLinear
 from tests.papers.fake_run import FakeRun
 from tests.papers.sedd.cases import generator
@@ -224,7 +219,7 @@ def test_d3pm_is_not_asked_for_noise_below_its_first_step():
 
 def test_the_prior_is_part_of_what_is_reported(monkeypatch):
     """Where half of the tokens are never masked, an ignorant network still needs all the bits."""
-    monkeypatch.setattr("papers.sedd.experiments_training.BOUND_NOISE", {"absorb": LogLinear(0.5)})
+    monkeypatch.setattr("papers.sedd.models.BOUND_NOISE", {"absorb": LogLinear(0.5)})
     config = replace(TINY, model="sedd-absorb", n_test=400)
     lang = language("markov", 8, 400, 0)
     found = evaluate(config, network(config, lang.vocab, generator()), lang, 0, "cpu")
@@ -285,7 +280,7 @@ def test_d3pm_visits_every_step_alike(monkeypatch):
         seen.append(k)
         return torch.zeros(len(x0))
 
-    monkeypatch.setattr("papers.sedd.experiments_training.d3pm_loss", remember)
+    monkeypatch.setattr("papers.sedd.models.d3pm_loss", remember)
     config = replace(TINY, model="d3pm-absorb")
     loss_of(config, 8)(nn.Identity(), torch.zeros(1000, 8, dtype=torch.long), generator())
     assert seen[0].sort().values.tolist() == list(range(1, 1001))
