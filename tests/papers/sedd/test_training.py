@@ -34,7 +34,7 @@ from papers.sedd.languages import (
     markov_source,
 )
 from papers.sedd.models import D3PM_STEPS, LEAST_RATIO, LOG_LINEAR, MODELS, PlainRatioNetwork, clamped
-from papers.sedd.noise import LogLinear
+from papers.sedd.noise import Geometric, LogLinear
 from tests.papers.fake_run import FakeRun
 from tests.papers.sedd.cases import generator
 
@@ -217,10 +217,14 @@ def test_d3pm_is_not_asked_for_noise_below_its_first_step():
     torch.testing.assert_close(steps, steps.round().clamp(min=1), rtol=0, atol=1e-9)
 
 
-def test_the_prior_is_part_of_what_is_reported(monkeypatch):
-    """Where half of the tokens are never masked, an ignorant network still needs all the bits."""
-    monkeypatch.setattr("papers.sedd.models.BOUND_NOISE", {"absorb": LogLinear(0.5)})
-    config = replace(TINY, model="sedd-absorb", n_test=400)
+@pytest.mark.parametrize(
+    ("model", "noise"),
+    [("sedd-absorb", {"absorb": LogLinear(0.5)}), ("sedd-uniform", {"uniform": Geometric(1e-3, 0.7)})],
+)
+def test_the_prior_is_part_of_what_is_reported(model, noise, monkeypatch):
+    """Where half of the tokens never move, along the noise of either graph, an ignorant network needs all the bits."""
+    monkeypatch.setattr("papers.sedd.models.BOUND_NOISE", noise)
+    config = replace(TINY, model=model, n_test=400)
     lang = language("markov", 8, 400, 0)
     found = evaluate(config, network(config, lang.vocab, generator()), lang, 0, "cpu")
     assert found["bpc"] == pytest.approx(3, rel=0.03)
