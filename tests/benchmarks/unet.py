@@ -3,8 +3,8 @@
     python tests/benchmarks/unet.py          measures, prints, and writes reports/benchmarks/unet.{json,md}
 
 A step is forward, backward and fused Adam at 28x28x1, batch 64, 32 channels, multipliers 1-2-2, one block, attention
-at 7, in float32 on one thread. Every network runs in a process of its own, which also times a 1024³ matmul before each
-step. Times are the process's CPU times: on one thread they are the wall's on an idle core, without others' work.
+at 7, in float32 on one thread. Every network has a process of its own, which times a 1024³ matmul before each step; the
+processes take turns. Times are CPU times: on one thread they are the wall's on an idle core, without others' work.
 torchcfm and denoising_diffusion_pytorch, which the project does not depend on, are measured where they are installed.
 """
 
@@ -19,7 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,23 +138,22 @@ def matmul_rate(n: int = 1024, repeats: int = 5) -> float:
     return 2 * n**3 / min(times)
 
 
-def measure(name: str, rounds: int) -> dict[str, Any]:
-    """Rates of matmul and of the training step, round by round, in this process."""
+def serve(name: str) -> None:
+    """One network in this process: its FLOPs, then a round for every line of standard input, and at its end a profile.
+
+    A round is the rate of a matmul and the seconds of a training step just after it.
+    """
     torch.set_num_threads(1)
     net, forward = build(name)
     step = training_step(net, forward)
-    defined, run = count_flops(net, step)
+    print(json.dumps(count_flops(net, step)), flush=True)
     step()
-    matmuls, seconds = [], []
-    for _ in range(rounds):
-        matmuls.append(matmul_rate())
+    for _ in sys.stdin:
+        matmul = matmul_rate()
         start = time.process_time()
         step()
-        seconds.append(time.process_time() - start)
-    measured = {"flops_defined": defined, "flops_run": run, "matmul": matmuls, "seconds": seconds}
-    if name == "ours":
-        measured["classes"] = profile(step)
-    return measured
+        print(json.dumps([matmul, time.process_time() - start]), flush=True)
+    print(json.dumps(profile(step) if name == "ours" else {}), flush=True)
 
 
 CLASSES = {
@@ -184,49 +183,56 @@ def profile(step: Callable[[], None], steps: int = 3) -> dict[str, float]:
     return {kind: share / total for kind, share in shares.items()}
 
 
-def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians over all rounds of a network's processes; shares are taken against the matmul just before each step."""
-    flops, run = runs[0]["flops_defined"], runs[0]["flops_run"]
-    seconds = [s for r in runs for s in r["seconds"]]
-    shares = [flops / s / m for r in runs for s, m in zip(r["seconds"], r["matmul"], strict=True)]
+def summarise(flops: int, run: int, rounds: list[list[float]]) -> dict[str, Any]:
+    """Medians over a network's rounds; shares are taken against the matmul just before each step."""
+    shares = [flops / seconds / matmul for matmul, seconds in rounds]
     share = statistics.median(shares)
     return {
         "share": share,
         "share_range": [min(shares), max(shares)],
         "share_run": share * run / flops,
-        "seconds_per_step": statistics.median(seconds),
+        "seconds_per_step": statistics.median(seconds for _, seconds in rounds),
         "gflop_defined": flops / 1e9,
         "gflop_run": run / 1e9,
-        "matmul_gflops": statistics.median(m for r in runs for m in r["matmul"]) / 1e9,
-        "rounds": len(seconds),
+        "matmul_gflops": statistics.median(matmul for matmul, _ in rounds) / 1e9,
+        "rounds": len(rounds),
     }
 
 
-def benchmark(rounds: int, passes: int) -> dict[str, Any]:
-    """Every network in turn, `passes` times over, each time in a fresh process."""
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in NETWORKS}
-    for _ in range(passes):
-        for name in NETWORKS:
-            command = [sys.executable, __file__, "--measure", name, "--rounds", str(rounds)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            runs[name].append(json.loads(done.stdout.splitlines()[-1]))
-    networks = {name: summarise(measured) for name, measured in runs.items()}
-    machine = {
-        "processor": cpu_model(),
-        "cores": os.cpu_count(),
-        "threads": 1,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
+def benchmark(rounds: int, names: Sequence[str] = NETWORKS) -> dict[str, Any]:
+    """Every network in a process of its own, by turns: a slow spell of a shared machine meets all of them."""
+    workers = {
+        name: subprocess.Popen(
+            [sys.executable, __file__, "--serve", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for name in names
     }
+    flops: dict[str, tuple[int, int]] = {name: json.loads(answer(worker)) for name, worker in workers.items()}
+    measured: dict[str, list[list[float]]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name, worker in workers.items():
+            measured[name].append(json.loads(answer(worker, "round\n")))
+    classes = {name: json.loads(worker.communicate()[0]) for name, worker in workers.items()}
+    networks = {name: summarise(*flops[name], measured[name]) for name in names}
+    versions = {"torch": torch.__version__, "python": platform.python_version()}
     best = best_peer(networks)
     return {
-        "machine": machine,
+        "machine": {"processor": cpu_model(), "cores": os.cpu_count(), "threads": 1, **versions},
         "networks": networks,
         "ratio_to_diffusers": networks["ours"]["share"] / networks["diffusers"]["share"],
         "best_peer": best,
         "ratio_to_best_peer": networks["ours"]["share"] / networks[best]["share"],
-        "where_a_step_goes": runs["ours"][-1]["classes"],
+        "where_a_step_goes": classes["ours"],
     }
+
+
+def answer(worker: subprocess.Popen[str], line: str = "") -> str:
+    """The next line a worker prints, after `line` was sent to it."""
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    worker.stdin.write(line)
+    worker.stdin.flush()
+    return worker.stdout.readline()
 
 
 def best_peer(networks: dict[str, Any]) -> str:
@@ -289,14 +295,13 @@ would have to come down from {1 - convolutions:.0%} of the present step to {left
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--measure", choices=NETWORKS, help="measure one network in this process, and print JSON")
-    parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--passes", type=int, default=2)
+    parser.add_argument("--serve", choices=NETWORKS, help="run one network in this process, a round per line of input")
+    parser.add_argument("--rounds", type=int, default=16)
     arguments = parser.parse_args()
-    if arguments.measure:
-        print(json.dumps(measure(arguments.measure, arguments.rounds)))
+    if arguments.serve:
+        serve(arguments.serve)
         return
-    result = benchmark(arguments.rounds, arguments.passes)
+    result = benchmark(arguments.rounds)
     REPORT.mkdir(parents=True, exist_ok=True)
     (REPORT / "unet.json").write_text(json.dumps(result, indent=2) + "\n")
     (REPORT / "unet.md").write_text(as_markdown(result))
