@@ -11,6 +11,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,9 @@ def _compare_quantity(claim: str, now: Measurement, before: Mapping[int, float])
         gone = bool(before) != bool(now.values)
         return Change(claim, quantity.name, *texts, failed=gone, why="measured on one side only" if gone else "")
     if excess(was.mean, now.estimate.mean, quantity.scale, _floor(quantity.floor, was.mean, quantity.scale)) <= 0:
-        moved = dict(before) != dict(now.values)
+        moved = before.keys() != now.values.keys() or any(
+            not isclose(value, now.values[seed], rel_tol=ROUNDING) for seed, value in before.items()
+        )
         return Change(claim, quantity.name, *texts, failed=False, why="within its floor" if moved else "")
     p = welch(*(_on_scale(values, quantity.scale) for values in (list(before.values()), list(now.values.values()))))
     if p >= SIGNIFICANCE:

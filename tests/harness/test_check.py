@@ -37,6 +37,12 @@ def test_nothing_moves_when_nothing_changes() -> None:
     assert [change.why for change in found] == ["", ""]
 
 
+def test_rounding_is_not_shown_as_a_move() -> None:
+    found = changes({seed: value * (1 + 1e-9) for seed, value in BEFORE.items()})
+    assert [change.why for change in found] == ["", ""]
+    assert "floor" in changes({seed: value * (1 + 1e-5) for seed, value in BEFORE.items()})[1].why
+
+
 def test_a_shift_below_the_floor_passes() -> None:
     found = changes({seed: value + 0.009 for seed, value in BEFORE.items()})
     assert failed(found) == []
