@@ -54,7 +54,7 @@ STOCHASTIC_CLAIMS = (
                 "spread about the digits with moderate churn",
                 "churn",
                 value_at("spread", denoiser="exact", amount="moderate"),
-                Criterion(0.95, 1.05, "1 if churn preserves the law; the published S_noise = 1.007 adds up to 0.03"),
+                Criterion(0.95, 1.05, "1 but for 0.02 that 80 lengthened steps and 0.007 that S_noise = 1.007 add"),
                 floor=0.01,
             ),
         ),

@@ -36,7 +36,8 @@ SCALE = (
 D3PM_SETUP = (
     " D3PM is trained and judged on 1000 steps of log-linear noise, with 0.01 times its auxiliary cross-entropy at "
     "each step: on masks about five sixths of its loss. Pilots judged it by the continuous-time bound, which on the "
-    "uniform graph asks for noise below its first step."
+    "uniform graph asks for noise below its first step. As published, D3PM uniform had a cosine schedule and no "
+    "auxiliary term."
 )
 CONCRETE = (
     " On the absorbing graph, weighted alike; the network's outputs are the ratios themselves, in units of "

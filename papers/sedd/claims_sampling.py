@@ -73,8 +73,8 @@ def _generated(language: str, preset: str) -> tuple[Claim, ...]:
         "of the same size, trained for twice as long from another seed. Not judged in `quick`: there the "
         "autoregressive model all but is the source, and a pilot's samples of SEDD stayed above it at every number of "
         "steps. Sampled along log-linear noise, also on the uniform graph, where at few steps it is nearer the source "
-        "than geometric noise (sampler_error). Entropy is that of single tokens, as papers report it; pairs of tokens "
-        "keep less of theirs at few steps (next_token_entropy_ratio)."
+        "than geometric noise (sampler_error). Entropy is that of single tokens, as papers report it; that of "
+        "pairs is too high, most at few steps (next_token_entropy_ratio)."
     )
     economy = Claim(
         f"economy-{language}",

@@ -235,8 +235,8 @@ FIGURES = (
         "steps",
         "Two log-log plots of the error of samples by exact scores against steps: total variation on enumerated "
         "sequences, and nats per token above the entropy.",
-        "Twice as many steps, half the error (dotted: slope −1). Nothing is learned here: what is wrong comes from "
-        "positions that move independently within a step. On the absorbing graph Euler and Tweedie are one step.",
+        "Twice as many steps, half the error or less (dotted: slope −1). Nothing is learned here: what is wrong comes "
+        "from positions that move independently within a step. On the absorbing graph Euler and Tweedie are one step.",
         ("sampler_error", "quality"),
         steps,
     ),

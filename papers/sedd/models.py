@@ -61,7 +61,10 @@ def plain_ratio_loss(net: nn.Module, x0: Tensor, generator: torch.Generator, gra
 
 
 def posterior_loss(net: nn.Module, x0: Tensor, generator: torch.Generator, graph: Graph, noise: Noise) -> Tensor:
-    """D3PM's, with steps k spread over 1 … 1000 as the times of the others are over (0, 1]."""
+    """D3PM's, with steps k spread over 1 … 1000 as the times of the others are over (0, 1].
+
+    Deviation: the auxiliary term is there on both graphs; Austin et al. (Section 5.1) have it for masks alone.
+    """
     k = (stratified_times(len(x0), generator) * D3PM_STEPS).ceil().long().clamp(1, D3PM_STEPS)
     return d3pm_loss(net, x0, k, D3PM_STEPS, graph, noise, generator)
 
