@@ -51,6 +51,11 @@ class TrainingConfig:
         at_least(1, self, "width", "depth", "heads", "steps", "batch", "n_times")
         at_least(2, self, "length", "n_test")
         at_least(0, self, "warmup", "dropout", "checkpoint_every")
+        if self.width % (2 * self.heads):
+            raise ValueError(
+                f"width {self.width} and heads {self.heads} do not go together: "
+                f"a head is width / heads wide, an even number"
+            )
 
 
 def network(config: TrainingConfig, vocab: int, generator: torch.Generator) -> nn.Module:

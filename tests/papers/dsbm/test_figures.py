@@ -30,14 +30,18 @@ class MadeUp:
         gaussian = [
             {
                 "method": method, "dim": dim, "pass_number": n, "direction": "b" if n % 2 else "f",
-                "kl_diagonal": dim * (1 + place) + 0.1 * seed, "final": n == (1 if method == "SB-CFM" else 4),
+                "kl_diagonal": dim * (1 + place) + 0.1 * seed, "kl_full": 1000.0 * dim * (1 + place),
+                "final": n == (1 if method == "SB-CFM" else 4),
                 "correlation": 0.1 * n + place + 0.01 * seed, "exact_correlation": 0.1 * n,
                 "var_0": 100.0 + n, "var_1": 200.0 + n, "exact_var_0": 100.0, "exact_var_1": 200.0, "seed": seed,
             }
             for (place, method), dim, seed in product(enumerate(GAUSSIAN), dims, seeds)
             for n in ((1,) if method == "SB-CFM" else (1, 2, 3, 4))
         ]  # fmt: skip
-        floor = [{"dim": dim, "floor_diagonal": dim / 10, "seed": seed} for dim, seed in product(dims, seeds)]
+        floor = [
+            {"dim": dim, "floor_diagonal": dim / 10, "floor_full": 500.0 * dim, "seed": seed}
+            for dim, seed in product(dims, seeds)
+        ]
         iterates = [
             {
                 "pair": pair, "sigma": sigma, "method": method, "iterate": n, "kl": 10.0**-n,
@@ -147,6 +151,14 @@ def test_published_kl_stands_beside_that_of_its_method_and_dimension() -> None:
         for place, method in enumerate(GAUSSIAN):
             assert marks[place] == pytest.approx(gmean([dim * (1 + place) + 0.1 * seed for seed in range(3)]))
             assert marks[round(place + 0.28, 2)] == GAUSSIAN_KL[method, dim].mean
+
+
+def test_the_full_fit_stands_above_its_own_floor() -> None:
+    for axes, dim in zip(panels("kl-full", MadeUp()), (5, 20, 50), strict=True):
+        assert axes.get_title() == f"d = {dim}"
+        marks = [float(container.lines[0].get_ydata()[0]) for container in axes.containers]
+        assert marks == pytest.approx([1000.0 * dim * (1 + place) for place in range(len(GAUSSIAN))])
+        assert set(axes.lines[-1].get_ydata()) == {500.0 * dim}
 
 
 def test_the_last_pass_alone_is_compared_with_the_table() -> None:
