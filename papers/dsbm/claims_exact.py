@@ -13,7 +13,7 @@ ALL = ("quick", "small", "gpu")
 
 
 def _exact(
-    name: str, experiment: str, measure: Measure, criterion: Criterion, published: float | None, floor: float = 1e-4
+    name: str, experiment: str, measure: Measure, criterion: Criterion, published: float | None, floor: float
 ) -> Quantity:
     """`floor` is for rounding alone, which another processor does in another order."""
     return Quantity(name, experiment, measure, criterion, published, floor=floor, deterministic=True)
@@ -56,7 +56,7 @@ EXACT_CLAIMS = (
                 largest_residual,
                 Criterion(upper=1e-8, reason="an identity, up to the tolerance of quadrature and of the ODE solver"),
                 0.0,
-                floor=1e-9,
+                floor=1e-12,
             ),
         ),
         presets=ALL,
@@ -75,6 +75,7 @@ EXACT_CLAIMS = (
                     value_at("first_to_rectified", pair=pair, sigma=0.03),
                     Criterion(upper=0.01, reason="a hundredth of the coupling's size"),
                     0.0,
+                    floor=1e-8,
                 )
                 for pair in ("unit", "general")
             ),
@@ -85,6 +86,7 @@ EXACT_CLAIMS = (
                     growth("first_to_rectified", "sigma", 0.03, 0.1, pair=pair),
                     Criterion(1.8, 2.2, "σ² enters the drift; the next terms bend the line"),
                     2.0,
+                    floor=1e-5,
                 )
                 for pair in ("unit", "general")
             ),
@@ -95,6 +97,7 @@ EXACT_CLAIMS = (
                     growth("bridge_to_independent", "sigma", 10.0, 30.0, pair=pair),
                     Criterion(-2.1, -1.9, "C is about S_0 S_1/σ² for large σ"),
                     -2.0,
+                    floor=1e-5,
                 )
                 for pair in ("unit", "general")
             ),

@@ -152,7 +152,7 @@ CLAIMS = (
                 largest_departure("relative_gap", 0.0, error=0.0),
                 Criterion(upper=1e-6, reason="an identity; the quadrature of a smooth integrand is far better"),
                 published=0.0,
-                floor=1e-8,
+                floor=1e-12,
             ),
             *(
                 Quantity(
@@ -225,7 +225,7 @@ CLAIMS = (
                 value_at("loss_difference"),
                 Criterion(upper=1e-6, reason="an identity in float64, with room for the sum over a vocabulary"),
                 published=0.0,
-                floor=1e-9,
+                floor=1e-13,
             ),
             Quantity(
                 "relative difference of the gradients",
@@ -233,7 +233,7 @@ CLAIMS = (
                 value_at("gradient_difference"),
                 Criterion(upper=1e-6, reason="an identity in float64, with room for the sum over a vocabulary"),
                 published=0.0,
-                floor=1e-9,
+                floor=1e-13,
             ),
         ),
         presets=ALL,

@@ -184,7 +184,7 @@ SAMPLING_CLAIMS = (
                 sampler_difference("kl", graph="absorb", noise="loglinear"),
                 Criterion(upper=1e-6, reason="with e^Δσ̄ − 1 = Δt σ(t) the two are one step, rounding aside"),
                 published=0.0,
-                floor=1e-9,
+                floor=1e-10,
             ),
         ),
         presets=ALL,
