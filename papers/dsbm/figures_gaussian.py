@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 
 from common.harness.figure import Figure, Results
 from common.harness.panels import COLOURS, finish, panels, where
 from papers.dsbm.figure_style import COLOUR, MARKER, beside, by_pass, dots, present
-from papers.dsbm.published import GAUSSIAN_KL
+from papers.dsbm.published import GAUSSIAN_KL, Published
 
 IPF_METHODS, IMF_METHODS = ("DSB", "DSBM-IPF"), ("DSBM-IMF",)
 
@@ -57,19 +60,31 @@ def variances(results: Results) -> MatplotlibFigure:
     return _learned_and_exact(table, euler, "var_free", "exact_var_free", "variance at the free end")
 
 
-def kl(results: Results) -> MatplotlibFigure:
+def _last_pass(results: Results) -> pd.DataFrame:
     table = results.tables["gaussian"]
-    table, floor = table[table["final"].astype(bool)], results.tables["gaussian_floor"]
+    return table[table["final"].astype(bool)]
+
+
+def _fit(panel: Axes, results: Results, dim: int, fit: str, published: Mapping[tuple[str, int], Published]) -> None:
+    """The KL of every method by a "diagonal" or "full" fit, above what the same fit says of exact samples."""
+    table = where(_last_pass(results), dim=dim)
+    methods = present(table)
+    dots(panel, table, f"kl_{fit}", methods)
+    for place, method in enumerate(methods):
+        if (method, dim) in published:
+            beside(panel, place, method, published[method, dim])
+    floor = where(results.tables["gaussian_floor"], dim=dim)[f"floor_{fit}"].mean()
+    panel.axhline(floor, color="0.4", ls=":", lw=1.5)
+    panel.set(title=f"d = {dim}", xlabel="", ylim=(0, None))
+
+
+def kl(results: Results) -> MatplotlibFigure:
+    table = _last_pass(results)
     dims, methods = sorted(table["dim"].unique()), present(table)
     grows = len(dims) > 1
     figure, ((*axes,),) = panels("dsbm", 1, len(dims) + grows, width=4.4 * (len(dims) + grows) + 1.5, height=4.8)
     for panel, dim in zip(axes, dims, strict=False):
-        dots(panel, where(table, dim=dim), "kl_diagonal", methods)
-        for place, method in enumerate(methods):
-            if (method, dim) in GAUSSIAN_KL:
-                beside(panel, place, method, GAUSSIAN_KL[method, int(dim)])
-        panel.axhline(where(floor, dim=dim)["floor_diagonal"].mean(), color="0.4", ls=":", lw=1.5)
-        panel.set(title=f"d = {dim}", xlabel="", ylim=(0, None))
+        _fit(panel, results, dim, "diagonal", GAUSSIAN_KL)
     axes[0].set_ylabel("mean KL × 10³, diagonal fit")
     if grows:
         panel = axes[-1]
@@ -86,15 +101,11 @@ def kl(results: Results) -> MatplotlibFigure:
 
 
 def kl_full(results: Results) -> MatplotlibFigure:
-    """The other estimator: a fit with full covariance, whose bias at this number of samples hides the methods."""
-    table = results.tables["gaussian"]
-    table, floor = table[table["final"].astype(bool)], results.tables["gaussian_floor"]
-    dims = sorted(table["dim"].unique())
+    """The other estimator: a fit with full covariance, whose bias is many times as large."""
+    dims = sorted(_last_pass(results)["dim"].unique())
     figure, ((*axes,),) = panels("dsbm", 1, len(dims), width=4.4 * len(dims) + 1.5, height=4.8)
     for panel, dim in zip(axes, dims, strict=True):
-        dots(panel, where(table, dim=dim), "kl_full", present(table))
-        panel.axhline(where(floor, dim=dim)["floor_full"].mean(), color="0.4", ls=":", lw=1.5)
-        panel.set(title=f"d = {dim}", xlabel="", ylim=(0, None))
+        _fit(panel, results, dim, "full", {})
     axes[0].set_ylabel("mean KL × 10³, full fit")
     return finish(figure)
 
