@@ -7,6 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def head_width(width: int, heads: int) -> int:
+    """W / H. Raises ValueError where the heads cannot share the width evenly."""
+    if heads < 1 or width % heads:
+        raise ValueError(f"width {width} cannot be shared by {heads} heads: it must be a multiple")
+    return width // heads
+
+
 def rotary_phases(length: int, head_width: int, device: torch.device | None = None) -> Tensor:
     """e^{i n ω_j}, ω_j = 10000^{-2j/D}, for positions n = 0 .. L - 1 and j = 0 .. D/2 - 1 -> complex128 (L, D/2).
 

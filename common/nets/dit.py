@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.nets.attention import attend, rotary_phases
+from common.nets.attention import attend, head_width, rotary_phases
 from common.nets.embedding import PositionalEmbedding, per_sample
 from common.nets.init import linear
 from common.nets.linear import linear_of_rows
@@ -61,8 +61,7 @@ class DiTBlock(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if heads < 1 or width % heads:
-            raise ValueError(f"width {width} cannot be shared by {heads} heads: it must be a multiple")
+        head_width(width, heads)  # raises where it is none
         self.heads, self.causal, self.dropout = heads, causal, dropout
         self.norm1 = nn.LayerNorm(width)
         self.qkv = linear_of_rows(width, 3 * width, generator, bias=False)
@@ -122,7 +121,7 @@ class TokenTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.vocab, self.out_vocab = vocab, vocab if out_vocab is None else out_vocab
-        self.head_width = width // max(heads, 1)
+        self.head_width = head_width(width, heads)
         rotary_phases(1, self.head_width)  # an odd width is told now, not at the first call
         self.embed = nn.utils.skip_init(nn.Embedding, vocab, width)
         with torch.no_grad():

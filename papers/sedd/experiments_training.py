@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from common.harness.experiment import Experiment, Grid, Resources, Row, Run, at_least, one_of
+from common.nets.attention import head_width, rotary_phases
 from common.nets.dit import TokenTransformer
 from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.loop import TrainConfig, train
@@ -51,11 +52,7 @@ class TrainingConfig:
         at_least(1, self, "width", "depth", "heads", "steps", "batch", "n_times")
         at_least(2, self, "length", "n_test")
         at_least(0, self, "warmup", "dropout", "checkpoint_every")
-        if self.width % (2 * self.heads):
-            raise ValueError(
-                f"width {self.width} and heads {self.heads} do not go together: "
-                f"a head is width / heads wide, an even number"
-            )
+        rotary_phases(1, head_width(self.width, self.heads))  # what the network would refuse, before anything runs
 
 
 def network(config: TrainingConfig, vocab: int, generator: torch.Generator) -> nn.Module:

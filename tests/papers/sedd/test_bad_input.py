@@ -28,8 +28,8 @@ from papers.sedd.paper import PAPER
         ("truncation", {"law": "0.5,0.4"}, "law is (0.5, 0.4); it must be positive with sum 1"),
         ("training", {"model": "gan"}, "model is one of ar, sedd-absorb, sedd-uniform"),
         ("training", {"language": "latin"}, "language is one of markov, tinyshakespeare, tinyshakespeare27, text8"),
-        ("training", {"width": "7"}, "width 7 and heads 2 do not go together"),
-        ("training", {"width": "6"}, "width 6 and heads 2 do not go together"),  # heads of 3: no rotation
+        ("training", {"width": "7"}, "width 7 cannot be shared by 2 heads: it must be a multiple"),
+        ("training", {"width": "6"}, "a head is 3 wide; rotary embedding needs an even width"),
         ("training", {"length": "1"}, "length is at least 2, not 1"),
         ("generation", {"top_p": "0"}, "top_p lies in (0, 1], not 0.0"),
         ("generation", {"model": "csm-absorb"}, "model is one of ar, sedd-absorb, sedd-uniform, not 'csm-absorb'"),
