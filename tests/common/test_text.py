@@ -101,7 +101,7 @@ def test_encoding_goes_there_and_back():
     with pytest.raises(ValueError, match="'E' is not one of the 27 characters"):
         text.encode("thE")
     with pytest.raises(ValueError, match="split is 'valid'; allowed: 'train', 'validation', 'test'"):
-        text8("valid")  # type: ignore[arg-type]
+        text8("valid")  # type: ignore[arg-type]  # what is tested
 
 
 @pytest.mark.parametrize("damage", ["truncated", "one bit"])
