@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from math import log
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from papers.dsbm import experiments_gaussian, experiments_plan, experiments_plane, methods
 from papers.dsbm.claims_plane import PLANE_CLAIMS
 from papers.dsbm.coupling import Coupling, independent
-from papers.dsbm.experiments_gaussian import PUBLISHED, SCALED, gaussian
+from papers.dsbm.experiments_gaussian import PUBLISHED, SCALED, FloorConfig, gaussian, gaussian_floor
 from papers.dsbm.experiments_plan import PlanConfig, Truth, plan_distance
 from papers.dsbm.experiments_plane import PlaneConfig, plane
 from papers.dsbm.gaussian import schrodinger_bridge, unit_gaussians
@@ -171,6 +172,38 @@ def test_plane_runs_take_sigmas_factor_and_are_judged_on_other_points(
     assert (diffused - flowed).var().item() == pytest.approx(3.5**2, rel=5 * (2 / 20_000) ** 0.5)
     plane(PlaneConfig("OT-CFM", "moons", n_test=100), 0, run)
     assert (recorder.config.inner_steps, recorder.config.passes) == (4000, 1)
+
+
+def test_correlated_coordinates_are_seen_by_the_full_fit_alone(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    dim, rho = 5, 0.5
+    bridge = schrodinger_bridge(*unit_gaussians(dim, experiments_gaussian.A), experiments_gaussian.SIGMA)
+
+    def path_of(*_: Any) -> Tensor:
+        times = torch.linspace(0, 1, 21, dtype=torch.float64).tolist()
+        z, common = torch.randn(20_000, dim + 1, dtype=torch.float64, generator=generator()).split([dim, 1], dim=1)
+        points = (1 - rho) ** 0.5 * z + rho**0.5 * common
+        return torch.stack([bridge.mean(t) + bridge.cov(t).diagonal().sqrt() * points for t in times])
+
+    monkeypatch.setattr(experiments_gaussian, "path_of", path_of)
+    monkeypatch.setattr(experiments_gaussian, "learn", lambda *_: iter([Learned(1, "b", None, None, None)]))
+    (row,) = gaussian(replace(SCALED, dim=dim, passes=1), 0, run)
+    assert float(row["kl_diagonal"]) < 2
+    # -½ log det of the correlations, (1 - ρ)^(D-1) (1 + (D-1) ρ).
+    expected = -0.5e3 * ((dim - 1) * log(1 - rho) + log(1 + (dim - 1) * rho))
+    assert float(row["kl_full"]) == pytest.approx(expected, rel=0.05)
+
+
+def test_the_floors_are_those_of_exact_samples(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    def simulate(drift: Drift, x: Tensor, sigma: float, steps: int, *_: Any, **__: Any) -> Tensor:
+        return 10 * torch.randn(steps + 1, *x.shape, dtype=x.dtype, generator=generator())
+
+    monkeypatch.setattr(experiments_gaussian, "simulate", simulate)
+    dim, n = 20, experiments_gaussian.N
+    (row,) = gaussian_floor(FloorConfig(dim), 0, run)
+    # Half a degree of freedom over n for each number that is fitted: mean and variance, or mean and covariance.
+    assert float(row["floor_diagonal"]) == pytest.approx(1e3 * dim / n, rel=0.2)
+    assert float(row["floor_full"]) == pytest.approx(1e3 * dim * (dim + 3) / (4 * n), rel=0.1)
+    assert min(float(row["euler_diagonal"]), float(row["euler_full"])) > 1e3
 
 
 def test_the_exact_bridge_is_at_the_floor_of_the_plan_in_either_direction(
