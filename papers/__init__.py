@@ -1,1 +1,1 @@
-"""One package per weekly paper; `common.harness.paper.discover` finds the cards."""
+"""One package per weekly paper; `common.harness.studies.paper.discover` finds the cards."""

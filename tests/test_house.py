@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.harness.paper import discover
+from common.harness.studies.paper import discover
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent

@@ -1,5 +1,9 @@
-"""From a paper's claims to verdicts: cards, experiments, content-addressed runs, launch, reports.
+"""From a paper's claims to verdicts, in four rooms, each of which imports only those below it.
 
-A paper's package states claims (`paper.py`) and experiments (`experiments.py`); this room runs them and writes
-`reports/`. It knows no science, and no science room knows it.
+    cli       the command line, one module per command
+    reports   findings, tables in words, figures, the index across papers, the comparison with what is committed
+    runs      plan, store, launch, cluster, progress, provenance
+    studies   what a paper's author writes with: Paper, Study, Experiment, Claim, Quantity, measures, Figure, panels
+
+It knows no science, and no science room knows it.
 """

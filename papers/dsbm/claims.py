@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from itertools import product
 
-from common.harness.claims import Claim, Criterion, Quantity
-from common.harness.measures import paired_ratio, value_at
+from common.harness.studies.claims import Claim, Criterion, Quantity
+from common.harness.studies.measures import paired_ratio, value_at
 from papers.dsbm.claims_exact import EXACT_CLAIMS
 from papers.dsbm.claims_plane import PLANE_CLAIMS
 from papers.dsbm.measures import generated_variance, growth

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import product
 
-from common.harness.claims import Claim, Criterion, Quantity
-from common.harness.measures import Measure, paired_ratio, value_at
+from common.harness.studies.claims import Claim, Criterion, Quantity
+from common.harness.studies.measures import Measure, paired_ratio, value_at
 from papers.dsbm.measures import growth, largest_residual, largest_rise
 
 EXACT = "Exact arithmetic, nothing is trained: Gaussians of one dimension, and of three with full covariances."

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from common.harness.claims import Claim, Criterion, Quantity
-from common.harness.measures import paired_ratio, value_at
+from common.harness.studies.claims import Claim, Criterion, Quantity
+from common.harness.studies.measures import paired_ratio, value_at
 from papers.dsbm.measures import last_over
 from papers.dsbm.published import PLANE_ENERGY, PLANE_W2
 

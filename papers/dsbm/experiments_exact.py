@@ -9,7 +9,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from common.harness.experiment import Experiment, Grid, Row, Run, at_least, positive
+from common.harness.studies.experiment import Experiment, Grid, Row, Run, at_least, positive
 from papers.dsbm.divergence import entropic_cost, kl_couplings, kl_markov, kl_projection
 from papers.dsbm.gaussian import (
     GaussianBridge,

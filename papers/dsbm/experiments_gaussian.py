@@ -9,7 +9,7 @@ from itertools import pairwise, repeat
 import torch
 from torch import Generator, Tensor
 
-from common.harness.experiment import Experiment, Grid, Row, Run, at_least, one_of, positive
+from common.harness.studies.experiment import Experiment, Grid, Row, Run, at_least, one_of, positive
 from common.training.stream import stream
 from papers.dsbm.bridge import brownian_bridge
 from papers.dsbm.divergence import kl_of_samples

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from common.harness.experiment import Experiment, Grid, Row, Run, at_least, one_of, positive
+from common.harness.studies.experiment import Experiment, Grid, Row, Run, at_least, one_of, positive
 from common.training.stream import stream
 from papers.dsbm.experiments_gaussian import AVERAGED, TEST, TRAIN
 from papers.dsbm.experiments_plane import STEPS, N, plane_network

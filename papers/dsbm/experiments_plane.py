@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Generator, Tensor
 
-from common.harness.experiment import Experiment, Grid, Row, Run, at_least, one_of, positive
+from common.harness.studies.experiment import Experiment, Grid, Row, Run, at_least, one_of, positive
 from common.metrics.distances import w2
 from common.nets.mlp import MLP
 from common.training.stream import stream

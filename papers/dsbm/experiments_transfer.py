@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 
 from common.data.home import data_home, is_offline
 from common.data.images import digits, mnist, resize_mnist
-from common.harness.experiment import Experiment, Grid, Resources, Row, Run, at_least, one_of, positive
+from common.harness.studies.experiment import Experiment, Grid, Resources, Row, Run, at_least, one_of, positive
 from common.metrics.frechet import fd_digits, fd_mnist
 from common.nets.unet import ddpmpp
 from common.training.checkpoint import save_checkpoint

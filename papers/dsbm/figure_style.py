@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from common.harness.panels import COLOURS, where
-from common.harness.statistics import student_t
+from common.harness.studies.panels import COLOURS, where
+from common.harness.studies.statistics import student_t
 from papers.dsbm.published import Published
 
 ORDER = ("DSB", "SB-CFM", "DSBM-IPF", "DSBM-IMF", "DSBM-IMF+", "OT-CFM", "CFM", "FM", "RF")

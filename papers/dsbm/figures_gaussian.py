@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 
-from common.harness.figure import Figure, Results
-from common.harness.panels import COLOURS, finish, panels, where
+from common.harness.studies.figure import Figure, Results
+from common.harness.studies.panels import COLOURS, finish, panels, where
 from papers.dsbm.figure_style import COLOUR, MARKER, beside, by_pass, dots, present
 from papers.dsbm.published import GAUSSIAN_KL, Published
 

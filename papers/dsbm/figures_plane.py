@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 
-from common.harness.figure import Figure, Results
-from common.harness.panels import COLOURS, finish, panels, where
+from common.harness.studies.figure import Figure, Results
+from common.harness.studies.panels import COLOURS, finish, panels, where
 from papers.dsbm.figure_style import MARKER, beside, dots, present
 from papers.dsbm.published import PLANE_ENERGY, PLANE_W2
 

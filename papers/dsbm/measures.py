@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from common.harness.measures import Measure, pick, value_at
+from common.harness.studies.measures import Measure, pick, value_at
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,6 +1,6 @@
 """The card of DSBM."""
 
-from common.harness.paper import Paper, Reading
+from common.harness.studies.paper import Paper, Reading
 from papers.dsbm.claims import CLAIMS
 
 PAPER = Paper(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import product
 
-from common.harness.claims import Claim, Criterion, Quantity
-from common.harness.measures import Measure, argmin_location, paired_ratio
+from common.harness.studies.claims import Claim, Criterion, Quantity
+from common.harness.studies.measures import Measure, argmin_location, paired_ratio
 from papers.edm.measures import nfe_ratio, order
 
 EXACT = (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from common.harness.claims import Claim, Criterion, Quantity
-from common.harness.measures import Measure, paired_ratio, value_at
+from common.harness.studies.claims import Claim, Criterion, Quantity
+from common.harness.studies.measures import Measure, paired_ratio, value_at
 from papers.edm.claims_sampling import better
 from papers.edm.measures import worst_deviation
 

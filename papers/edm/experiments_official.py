@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from common.data.home import data_home
-from common.harness.experiment import Experiment, Grid, Resources, Row, Run, at_least
+from common.harness.studies.experiment import Experiment, Grid, Resources, Row, Run, at_least
 from common.training.official_pickle import load_official_edm
 from papers.edm.experiments_training import generate, look_at
 from papers.edm.fid import fid_cifar10

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from common.data.images import digits
-from common.harness.experiment import Experiment, Grid, Row, Run, at_least
+from common.harness.studies.experiment import Experiment, Grid, Row, Run, at_least
 from papers.edm.experiments_sampling import SIGMA_DATA, Standard
 from papers.edm.loss import EDMWeight, Weight, inverse_variance_weight
 from papers.edm.precond import EDMPrecond, IDDPMPrecond, Precond, VEPrecond, VPPrecond

@@ -24,7 +24,7 @@ from common.data.images import digits
 from common.data.toy import eight_gaussians_mixture
 from common.diffusion.oracle import EmpiricalDenoiser, GaussianMixture
 from common.diffusion.solvers import CountedDenoiser, Denoiser, euler, heun
-from common.harness.experiment import Experiment, Grid, Row, Run, at_least, one_of
+from common.harness.studies.experiment import Experiment, Grid, Row, Run, at_least, one_of
 from common.metrics.frechet import fd_digits
 from papers.edm.sampler import Step, ablation_sampler, euler_step, heun_step
 from papers.edm.schedule import EDM, VE, VP, Schedule, edm_sigmas, iddpm_sigmas, ve_sigmas, vp_sigmas

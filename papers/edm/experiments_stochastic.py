@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common.data.images import digits
 from common.diffusion.solvers import Denoiser
-from common.harness.experiment import Experiment, Grid, Need, Row, Run, at_least, one_of
+from common.harness.studies.experiment import Experiment, Grid, Need, Row, Run, at_least, one_of
 from common.metrics.features import digit_features
 from common.metrics.floor import floor
 from common.metrics.frechet import fd_digits, moments

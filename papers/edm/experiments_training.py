@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from common.data.images import Images, cifar10, digits, mnist
 from common.diffusion.solvers import CountedDenoiser, Denoiser
-from common.harness.experiment import Experiment, Grid, Resources, Row, Run, at_least, one_of
+from common.harness.studies.experiment import Experiment, Grid, Resources, Row, Run, at_least, one_of
 from common.metrics.floor import floor, resampled
 from common.metrics.frechet import digits_reference, fd_digits, fd_mnist, mnist_reference
 from common.nets.embedding import PositionalEmbedding

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import NullLocator
 
-from common.harness.figure import Figure, Results
-from common.harness.panels import COLOURS, finish, panels, where
+from common.harness.studies.figure import Figure, Results
+from common.harness.studies.panels import COLOURS, finish, panels, where
 from papers.edm.configs import VP_CONFIGS
 from papers.edm.measures import BASELINE_NFE
 
@@ -199,7 +199,7 @@ def churn(results: Results) -> MatplotlibFigure:
 
 def _student(values: pd.Series) -> tuple[float, float]:
     """The same interval as in the claims table."""
-    from common.harness.statistics import student_t
+    from common.harness.studies.statistics import student_t
 
     estimate = student_t([float(value) for value in values])
     return (estimate.low, estimate.high)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from common.harness.measures import Measure, loglog_slope, pick
+from common.harness.studies.measures import Measure, loglog_slope, pick
 
 if TYPE_CHECKING:
     import pandas as pd

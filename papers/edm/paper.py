@@ -1,6 +1,6 @@
 """The card of EDM."""
 
-from common.harness.paper import Paper, Reading
+from common.harness.studies.paper import Paper, Reading
 from papers.edm.claims import CLAIMS
 
 PAPER = Paper(

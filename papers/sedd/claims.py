@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from common.harness.claims import Claim, Criterion, Quantity
-from common.harness.measures import paired_ratio, value_at
+from common.harness.studies.claims import Claim, Criterion, Quantity
+from common.harness.studies.measures import paired_ratio, value_at
 from papers.sedd.claims_sampling import SAMPLING_CLAIMS
 from papers.sedd.measures import largest_departure, least, least_error
 from papers.sedd.published import TEXT8_BPC

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.harness.claims import Claim, Criterion, Quantity
+from common.harness.studies.claims import Claim, Criterion, Quantity
 from papers.sedd.measures import entropy_kept, entropy_lost, over_derived
 
 PRECISION = Claim(

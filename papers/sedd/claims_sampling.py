@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from common.harness.claims import Claim, Criterion, Quantity
-from common.harness.measures import loglog_slope
+from common.harness.studies.claims import Claim, Criterion, Quantity
+from common.harness.studies.measures import loglog_slope
 from papers.sedd.claims_precision import PRECISION
 from papers.sedd.measures import (
     determination,

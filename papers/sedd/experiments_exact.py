@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.harness.experiment import Experiment, Grid, Row, Run, at_least
+from common.harness.studies.experiment import Experiment, Grid, Row, Run, at_least
 from papers.sedd.cross_entropy import masked_cross_entropy
 from papers.sedd.exact import base_law, diffusion_term, entropy, exact_log_score, kl, marginal, transition_matrix
 from papers.sedd.graph import Absorbing, Graph, LogScore, Uniform

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common.data.text import LETTERS, Text
-from common.harness.experiment import Experiment, Grid, Need, Resources, Row, Run, at_least, one_of
+from common.harness.studies.experiment import Experiment, Grid, Need, Resources, Row, Run, at_least, one_of
 from papers.sedd.autoregression import autoregressive_loss, sample_autoregressive
 from papers.sedd.experiments_exact import GRAPHS
 from papers.sedd.experiments_sampling import STEPS

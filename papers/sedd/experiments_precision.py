@@ -10,7 +10,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from common.harness.experiment import Experiment, Row, Run, at_least, one_of
+from common.harness.studies.experiment import Experiment, Row, Run, at_least, one_of
 from papers.sedd.categorical import RESOLUTION, gumbel_categorical, gumbel_law, gumbel_probability
 from papers.sedd.cross_entropy import log_score_from
 from papers.sedd.exact import base_law, entropy, sampler_law

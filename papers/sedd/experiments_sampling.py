@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.data.markov import MarkovSource, random_source
-from common.harness.experiment import Experiment, Row, Run, at_least, one_of
+from common.harness.studies.experiment import Experiment, Row, Run, at_least, one_of
 from papers.sedd.categorical import categorical
 from papers.sedd.exact import base_law, entropy, kl, sampler_law, sequences, total_variation
 from papers.sedd.experiments_exact import GRAPHS, seeds

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from common.harness.experiment import Experiment, Grid, Resources, Row, Run, at_least, one_of
+from common.harness.studies.experiment import Experiment, Grid, Resources, Row, Run, at_least, one_of
 from common.nets.attention import head_width, rotary_phases
 from common.nets.dit import TokenTransformer
 from common.training.checkpoint import load_checkpoint, save_checkpoint

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.ticker import NullLocator
 
 from common.data.text import LETTERS, MASK_SIGN
-from common.harness.figure import Figure, Results
-from common.harness.panels import COLOURS, finish, panels, where
-from common.harness.statistics import student_t
+from common.harness.studies.figure import Figure, Results
+from common.harness.studies.panels import COLOURS, finish, panels, where
+from common.harness.studies.statistics import student_t
 from papers.sedd.published import TEXT8_BPC
 
 NAMES = {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from common.harness.measures import Measure, mean_over, pick
+from common.harness.studies.measures import Measure, mean_over, pick
 
 if TYPE_CHECKING:
     import pandas as pd

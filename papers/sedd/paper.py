@@ -1,6 +1,6 @@
 """The card of SEDD."""
 
-from common.harness.paper import Paper, Reading
+from common.harness.studies.paper import Paper, Reading
 from papers.sedd.claims import CLAIMS
 
 PAPER = Paper(

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.harness.provenance import cpu_model
+from common.harness.runs.provenance import cpu_model
 from common.nets.dit import TokenTransformer
 from common.training.allocator import keep_freed_memory
 

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.harness.provenance import cpu_model
+from common.harness.runs.provenance import cpu_model
 from common.training.allocator import keep_freed_memory
 from common.training.loop import TrainConfig, train
 from papers.dsbm.coupling import Coupling, independent, minibatch_ot, minibatch_sinkhorn

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from common.harness.provenance import cpu_model
+from common.harness.runs.provenance import cpu_model
 from common.nets.dit import TokenTransformer
 from common.training.allocator import keep_freed_memory
 from papers.sedd.graph import Absorbing, Graph, Uniform

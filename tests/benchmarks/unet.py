@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from common.harness.provenance import cpu_model
+from common.harness.runs.provenance import cpu_model
 from common.nets.unet import ddpmpp
 from common.nets.unet_block import Conv, ResidualDown
 from common.training.allocator import keep_freed_memory

@@ -19,8 +19,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 # E402: the toys beside this file must be importable first.
-from common.harness.plan import RunSpec, plan  # noqa: E402
-from common.harness.store import Store  # noqa: E402
+from common.harness.runs.plan import RunSpec, plan  # noqa: E402
+from common.harness.runs.store import Store  # noqa: E402
 
 
 @dataclass

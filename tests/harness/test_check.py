@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from toy.means import LEVEL, PAPER, RATE
 
-from common.harness import report
-from common.harness.check import Baseline, Change, compare, read_baseline
-from common.harness.claims import Claim, Judgement, Measurement
-from common.harness.errors import UsageError
-from common.harness.launch import launch
-from common.harness.plan import plan
-from common.harness.statistics import student_t
-from common.harness.store import Store
+from common.harness.reports import report
+from common.harness.reports.compare import Baseline, Change, compare, read_baseline
+from common.harness.studies.claims import Claim, Judgement, Measurement
+from common.harness.studies.errors import UsageError
+from common.harness.runs.launch import launch
+from common.harness.runs.plan import plan
+from common.harness.studies.statistics import student_t
+from common.harness.runs.store import Store
 
 BEFORE = {0: -0.50, 1: -0.49, 2: -0.51}
 

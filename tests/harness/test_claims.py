@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from common.harness.claims import Claim, Criterion, Judgement, Quantity, judge, judge_all
-from common.harness.measures import argmin_location, loglog_slope, mean_over, paired_difference, paired_ratio, value_at
-from common.harness.statistics import Estimate, excess, student_t, welch
+from common.harness.studies.claims import Claim, Criterion, Judgement, Quantity, judge, judge_all
+from common.harness.studies.measures import argmin_location, loglog_slope, mean_over, paired_difference, paired_ratio, value_at
+from common.harness.studies.statistics import Estimate, excess, student_t, welch
 
 VALUES = [1.1, 0.7, 1.9, 1.2]
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from trees import ROOT, Answer, make_tree, session
 
-from common.harness import doctor
-from common.harness.cli import COMMANDS, main, parsers, split_overrides
-from common.harness.commands import as_typed, parse_seeds, parse_workers
-from common.harness.errors import UsageError
-from common.harness.new import create
+from common.harness.cli import doctor
+from common.harness.cli.main import COMMANDS, main, parsers, split_overrides
+from common.harness.cli.run import as_typed, parse_seeds, parse_workers
+from common.harness.studies.errors import UsageError
+from common.harness.cli.new import create
 
 HEAVY = {"torch", "numpy", "scipy", "pandas", "ray", "matplotlib", "tyro", "seaborn"}
 
@@ -56,7 +56,7 @@ def cpu_seconds() -> float:
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "--json"], ["run", "--help"]])
 def test_it_answers_in_half_a_second_without_heavy_imports(arguments: list[str]) -> None:
     code = (
-        "import sys; from common.harness.cli import main; code = main(sys.argv[1:]); "
+        "import sys; from common.harness.cli.main import main; code = main(sys.argv[1:]); "
         "print(*sys.modules, file=sys.stderr); sys.exit(code)"
     )
     before = cpu_seconds()
@@ -319,7 +319,7 @@ def test_a_package_without_a_card_is_no_paper_yet(tree: Path) -> None:
 
 def test_a_reader_that_leaves_early_is_no_error(tree: Path) -> None:
     listing = subprocess.Popen(
-        [sys.executable, "-m", "common.harness.cli", "list", "--json"],
+        [sys.executable, "-m", "common.harness.cli.main", "list", "--json"],
         cwd=tree,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

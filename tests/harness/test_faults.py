@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from common.harness.launch import launch
+from common.harness.runs.launch import launch
 
 
 def paused(*seeds: int, pause: float = 0.25) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from trees import ROOT, files, make_tree, python, repro, session
 
-from common.harness.errors import UsageError
-from common.harness.new import create, parse_name, with_nav_entry
+from common.harness.studies.errors import UsageError
+from common.harness.cli.new import create, parse_name, with_nav_entry
 
 NEW = ("new", "week11-foo", "--title", "Foo: a study", "--arxiv", "2401.01234")
 

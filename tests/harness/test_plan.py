@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from toy.experiments import EXPERIMENTS, Lesson, Mood, Noise
 
-from common.harness.errors import UsageError
-from common.harness.experiment import Experiment, Grid, Need, Resources
-from common.harness.overrides import parse
-from common.harness.plan import RunSpec, plan
+from common.harness.studies.errors import UsageError
+from common.harness.studies.experiment import Experiment, Grid, Need, Resources
+from common.harness.runs.overrides import parse
+from common.harness.runs.plan import RunSpec, plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def test_an_address_does_not_depend_on_how_a_run_is_made() -> None:
 
 def test_an_address_is_the_same_in_another_process(toy: Any) -> None:
     """Stored runs are found again: nothing in the hash is of this process. The literal pins the format itself."""
-    code = "from toy.paper import PAPER; from common.harness.plan import plan; print(plan(PAPER, 'quick')[0].address)"
+    code = "from toy.paper import PAPER; from common.harness.runs.plan import plan; print(plan(PAPER, 'quick')[0].address)"
     environment = {**toy.environment, "PYTHONHASHSEED": "7"}
     told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == toy.plan()[0].address == "915a0a17c9e49a59"

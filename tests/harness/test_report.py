@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 from toy.means import PAPER
 
-from common.harness import index, report, swap
-from common.harness.errors import UsageError
-from common.harness.launch import launch
-from common.harness.plan import RunSpec, plan
-from common.harness.store import Store
+from common.harness.reports import index
+from common.harness.reports import report
+from common.harness.reports import swap
+from common.harness.studies.errors import UsageError
+from common.harness.runs.launch import launch
+from common.harness.runs.plan import RunSpec, plan
+from common.harness.runs.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = "id statement source published measured ci n_seeds criterion verdict command budget deviation"
@@ -185,7 +187,7 @@ def test_a_kill_between_the_renames_loses_nothing(tmp_path: Path, renames: int) 
     killed = f"""
 import os
 from pathlib import Path
-from common.harness import swap
+from common.harness.reports import swap
 rename, left = os.replace, [{renames}]
 def replace(source, destination):
     if not left[0]:
@@ -208,7 +210,7 @@ def test_two_processes_that_write_a_report_take_turns(tmp_path: Path) -> None:
     writer = f"""
 import time
 from pathlib import Path
-from common.harness import swap
+from common.harness.reports import swap
 for _ in range(20):
     with swap.swapped_in(Path({str(target)!r})) as folder:
         (folder / "one").write_text("")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.harness import show
+from common.harness.runs import terminal as show
 
 LONG = "fails   a claim of many words, " + "told once more " * 20 + "at /a/path/that/nobody/wants/to/have/broken/" * 3
 

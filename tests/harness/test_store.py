@@ -15,11 +15,11 @@ import pytest
 import torch
 from toy.experiments import Noise
 
-from common.harness import rows
-from common.harness.errors import UsageError
-from common.harness.execute import ActiveRun
-from common.harness.launch import launch
-from common.harness.store import Store, damage
+from common.harness.runs import rows
+from common.harness.studies.errors import UsageError
+from common.harness.runs.execute import ActiveRun
+from common.harness.runs.launch import launch
+from common.harness.runs.store import Store, damage
 
 
 def test_rows_come_back_exactly() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.harness.wording import duration, interval, lines, number, size
+from common.harness.studies.wording import duration, interval, lines, number, size
 
 
 @pytest.mark.parametrize(

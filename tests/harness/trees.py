@@ -37,7 +37,7 @@ def python(tree: Path, *arguments: str, said: str = "", **environment: str) -> s
 
 def repro(tree: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `repro` in `tree`."""
-    return python(tree, "-m", "common.harness.cli", *arguments, **environment)
+    return python(tree, "-m", "common.harness.cli.main", *arguments, **environment)
 
 
 class Answer(NamedTuple):
@@ -54,7 +54,7 @@ import contextlib, io, json, sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
-from common.harness.cli import main
+from common.harness.cli.main import main
 from trees import files
 answers = []
 for arguments in json.load(sys.stdin):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from common.harness.cli import main
-from common.harness.paper import discover
+from common.harness.cli.main import main
+from common.harness.studies.paper import discover
 
 REPORTS = Path(__file__).resolve().parents[2] / "reports"
 COMMITTED = [slug for slug in discover() if (REPORTS / slug / "quick" / "claims.json").exists()]

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from common.harness.experiment import Experiment, Grid, Need, Row, Run
+from common.harness.studies.experiment import Experiment, Grid, Need, Row, Run
 
 
 def say(event: str, run: Run) -> None:

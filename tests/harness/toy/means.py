@@ -7,10 +7,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure as MatplotlibFigure
 
-from common.harness.claims import Claim, Criterion, Quantity
-from common.harness.experiment import Experiment, Grid, Row, Run
-from common.harness.figure import Figure, Results
-from common.harness.measures import loglog_slope, value_at
+from common.harness.studies.claims import Claim, Criterion, Quantity
+from common.harness.studies.experiment import Experiment, Grid, Row, Run
+from common.harness.studies.figure import Figure, Results
+from common.harness.studies.measures import loglog_slope, value_at
 from toy.paper import PAPER as TOY
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from common.harness.paper import Paper
+from common.harness.studies.paper import Paper
 
 PAPER = Paper(
     slug="toy",

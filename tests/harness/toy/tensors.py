@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from common.harness.experiment import Experiment, Grid, Resources, Row, Run
+from common.harness.studies.experiment import Experiment, Grid, Resources, Row, Run
 from toy.experiments import say
 
 

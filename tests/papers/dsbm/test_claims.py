@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from common.harness.claims import judge
+from common.harness.studies.claims import judge
 from papers.dsbm.claims import CLAIMS
 from papers.dsbm.experiments import EXPERIMENTS
 from papers.dsbm.experiments_gaussian import GAUSSIAN_METHODS

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.collections import PathCollection
 from scipy.stats import gmean
 
-from common.harness.figure import Figure
+from common.harness.studies.figure import Figure
 from papers.dsbm.figure_style import ORDER
 from papers.dsbm.figures import FIGURES
 from papers.dsbm.figures_gaussian import LIMITS

@@ -6,8 +6,8 @@ from itertools import product
 import pandas as pd
 import pytest
 
-from common.harness.claims import judge
-from common.harness.experiment import PRESETS
+from common.harness.studies.claims import judge
+from common.harness.studies.experiment import PRESETS
 from papers.edm.measures import BASELINE_NFE, evaluations_to_reach
 from papers.edm.paper import PAPER
 

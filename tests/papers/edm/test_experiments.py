@@ -15,7 +15,7 @@ import torch
 from common.data.images import Images, digits
 from common.diffusion.oracle import GaussianMixture, gaussian_flow
 from common.diffusion.solvers import heun
-from common.harness.experiment import Experiment, Row
+from common.harness.studies.experiment import Experiment, Row
 from common.nets.unet import ddpmpp
 from papers.edm import experiments_official, experiments_stochastic, experiments_training
 from papers.edm.configs import VP_CONFIGS

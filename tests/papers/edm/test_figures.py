@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.harness.figure import Figure
+from common.harness.studies.figure import Figure
 from papers.edm.experiments_sampling import CURVES
 from papers.edm.figures import FIGURES, _tiles
 from papers.edm.measures import BASELINE_NFE

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from common.harness.cli import main
-from common.harness.errors import UsageError
-from common.harness.plan import plan
+from common.harness.cli.main import main
+from common.harness.studies.errors import UsageError
+from common.harness.runs.plan import plan
 from papers.sedd.languages import look_at
 from papers.sedd.paper import PAPER
 

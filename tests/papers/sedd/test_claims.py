@@ -6,8 +6,8 @@ from itertools import product
 import pandas as pd
 import pytest
 
-from common.harness.claims import judge
-from common.harness.experiment import PRESETS
+from common.harness.studies.claims import judge
+from common.harness.studies.experiment import PRESETS
 from papers.sedd.measures import evaluations_to_match
 from papers.sedd.paper import PAPER
 from papers.sedd.published import TEXT8_BPC

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from common.harness.figure import Figure
+from common.harness.studies.figure import Figure
 from papers.sedd.figures import COLOURS, FIGURES, NAMES
 
 BY_NAME = {figure.name: figure for figure in FIGURES}

@@ -1,0 +1,1 @@
+"""From an experiment and its grid to finished, content-addressed runs."""

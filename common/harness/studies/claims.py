@@ -1,0 +1,202 @@
+"""A claim: what the paper says, what we measured over seeds, and the verdict by a criterion stated before the run.
+
+A claim has one or more quantities. `Quantity.measure` maps the tidy rows of an experiment to one value per seed; the
+harness adds a Student-t 95 % confidence interval over seeds, compares it with the criterion, and decides:
+
+- holds: the interval satisfies the criterion everywhere,
+- fails: it violates it everywhere, or a value is not finite,
+- inconclusive: it straddles the boundary (or there are fewer than two seeds where seeds differ, or it was not run).
+
+A criterion with both bounds is an equivalence margin. It holds where the whole 95 % interval lies inside, which is the
+two one-sided tests procedure (TOST) at level 2.5 %, stricter than the customary 5 % (a 90 % interval).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite, nan
+from typing import TYPE_CHECKING, Any, Literal
+
+from common.harness.studies.measures import Measure, NotReached
+from common.harness.studies.statistics import Estimate, Scale, student_t
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from common.harness.studies.experiment import Experiment
+
+Verdict = Literal["holds", "fails", "inconclusive"]
+VERDICTS: tuple[Verdict, ...] = ("holds", "fails", "inconclusive")
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """`lower <= value <= upper`, with the reason for its margin."""
+
+    lower: float = -inf
+    upper: float = inf
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.lower <= self.upper or (self.lower, self.upper) == (-inf, inf):
+            raise ValueError(
+                f"a criterion needs lower <= upper and at least one of them, not {self.lower}, {self.upper}"
+            )
+
+    def __str__(self) -> str:
+        if self.lower == -inf:
+            return f"≤ {self.upper:.4g}"
+        if self.upper == inf:
+            return f"≥ {self.lower:.4g}"
+        return f"{self.lower:.4g} to {self.upper:.4g}"
+
+    def judge(self, estimate: Estimate) -> Verdict:
+        """The verdict for an interval: inside the criterion, outside it, or across its boundary."""
+        if estimate.n == 0:
+            return "inconclusive"
+        if not isfinite(estimate.mean):
+            return "fails"
+        if not estimate.has_interval:
+            return "inconclusive"
+        if self.lower <= estimate.low and estimate.high <= self.upper:
+            return "holds"
+        if estimate.high < self.lower or estimate.low > self.upper:
+            return "fails"
+        return "inconclusive"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One number of a claim.
+
+    `measure(table)` returns a Series indexed by seed: `table` holds the rows of `experiment` in the preset at hand,
+    with the config's fields and `seed` as columns. `common.harness.studies.measures` has the usual ones. `floor` is the
+    smallest difference that matters to `repro check`, in the quantity's own unit (on the log scale a difference of
+    logs: 0.05 is 5 %).
+
+    `scale="log"` is for ratios: geometric mean, multiplicative interval. `deterministic=True` says that no randomness
+    enters, so that one seed is enough for a verdict.
+    """
+
+    name: str
+    experiment: Experiment
+    measure: Measure
+    criterion: Criterion
+    published: float | None = None
+    unit: str = ""
+    floor: float = 0.0
+    scale: Scale = "linear"
+    deterministic: bool = False
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of a paper, in one sentence as the paper makes it, with its source (section, table, figure, theorem).
+
+    `presets` says where it is judged: a claim that takes MNIST is not judged by `quick`.
+    """
+
+    id: str
+    statement: str
+    source: str
+    quantities: tuple[Quantity, ...]
+    presets: tuple[str, ...] = ("quick", "small")
+    deviation: str = ""
+    """How our set-up differs from the paper's, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A quantity measured: its value per seed, the estimate over seeds, and its own verdict."""
+
+    quantity: Quantity
+    values: Mapping[int, float]
+    estimate: Estimate
+    verdict: Verdict
+    error: str = ""
+    """Why the measure could not be taken, if it could not."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim judged: one measurement per quantity; the claim holds if all do, and fails if any fails."""
+
+    claim: Claim
+    measurements: tuple[Measurement, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        verdicts = {measurement.verdict for measurement in self.measurements}
+        if verdicts == {"holds"}:
+            return "holds"
+        return "fails" if "fails" in verdicts else "inconclusive"
+
+    @property
+    def n_seeds(self) -> int:
+        """The number of seeds of the quantity that has fewest."""
+        return min(measurement.estimate.n for measurement in self.measurements)
+
+    def as_record(self, command: str, budget: str) -> dict[str, Any]:
+        """The claim as `claims.json` has it; with several quantities the numbers are objects by the quantity's name."""
+
+        def each(value: Callable[[Measurement], Any]) -> Any:
+            if len(self.measurements) == 1:
+                return value(self.measurements[0])
+            return {measurement.quantity.name: value(measurement) for measurement in self.measurements}
+
+        return {
+            "id": self.claim.id,
+            "statement": self.claim.statement,
+            "source": self.claim.source,
+            "published": each(lambda m: m.quantity.published),
+            "measured": each(lambda m: plain(m.estimate.mean) if m.estimate.n else None),
+            "ci": each(lambda m: [m.estimate.low, m.estimate.high] if m.estimate.has_interval else None),
+            "n_seeds": self.n_seeds,
+            "criterion": each(lambda m: state(m.quantity.criterion)),
+            "verdict": self.verdict,
+            "command": command,
+            "budget": budget,
+            "deviation": self.claim.deviation,
+        }
+
+
+def plain(value: float) -> float | str:
+    """The number itself, or its name where JSON has none for it: 'nan', 'inf', '-inf'."""
+    return value if isfinite(value) else str(value)
+
+
+def state(criterion: Criterion) -> str:
+    """A criterion with its reason, as one line."""
+    return f"{criterion}, {criterion.reason}" if criterion.reason else str(criterion)
+
+
+def judge(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> Judgement:
+    """Measure every quantity of `claim` on `tables` (rows by experiment) and decide.
+
+    An experiment that has no rows is not run: its quantities have no value and are inconclusive. A measure that raises
+    NotReached finds nothing to measure in the rows (a curve that never reaches its target): its value is NaN, which
+    fails, and `error` says why. Any other error is a fault of the study, and is raised with the claim's name.
+    """
+    return Judgement(claim, tuple(_measure(claim, quantity, tables) for quantity in claim.quantities))
+
+
+def judge_all(claims: Sequence[Claim], preset: str, tables: Mapping[str, pd.DataFrame]) -> list[Judgement]:
+    """Judge the claims that are judged in `preset`, in the order of the card."""
+    return [judge(claim, tables) for claim in claims if preset in claim.presets]
+
+
+def _measure(claim: Claim, quantity: Quantity, tables: Mapping[str, pd.DataFrame]) -> Measurement:
+    table = tables.get(quantity.experiment.name)
+    if table is None or not len(table):
+        return Measurement(quantity, {}, student_t([]), "inconclusive")
+    try:
+        series = quantity.measure(table)
+        values = {int(seed): float(value) for seed, value in zip(series.index, series, strict=True)}
+    except NotReached as error:
+        return Measurement(quantity, {}, Estimate(nan, nan, nan, table["seed"].nunique()), "fails", str(error))
+    except Exception as error:
+        error.add_note(f"while measuring '{quantity.name}' of claim '{claim.id}' on '{quantity.experiment.name}'")
+        raise
+    estimate = student_t(list(values.values()), quantity.scale, quantity.deterministic)
+    return Measurement(quantity, values, estimate, quantity.criterion.judge(estimate))
