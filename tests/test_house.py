@@ -44,9 +44,9 @@ def test_every_paper_has_the_same_skeleton(slug: str) -> None:
     paper = discover()[slug]
     package = ROOT / "papers" / slug
     assert (package / "__init__.py").read_text().startswith('"""')
-    assert (package / "figures.py").exists()
-    assert (package / "experiments.py").exists()
+    studies = {path.stem for path in (package / "studies").glob("*.py")}
+    assert set(paper.studies) <= studies
     assert (ROOT / "docs" / "weeks" / f"{paper.week:02d}-{slug}.md").exists()
-    names = set(paper.load_experiments())
-    assert {quantity.experiment for claim in paper.claims for quantity in claim.quantities} <= names
-    assert len({claim.id for claim in paper.claims}) == len(paper.claims)
+    assert list(paper.load()) == list(paper.studies)
+    leftovers = ("experiments", "claims", "figures", "measures")
+    assert [path.name for path in package.glob("*.py") if path.stem.partition("_")[0] in leftovers] == []

@@ -12,10 +12,10 @@ import sys
 
 from toy.paper import PAPERS
 
-from common.harness.studies.errors import UsageError
 from common.harness.runs.launch import launch
 from common.harness.runs.plan import plan
 from common.harness.runs.store import Store
+from common.harness.studies.errors import UsageError
 
 
 def main() -> int:

@@ -1,18 +1,19 @@
 """Regression: what moves enough to fail, what does not, and that a planted fault turns a check red."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from toy.means import LEVEL, PAPER, RATE
 
-from common.harness.reports import report
+from common.harness.reports import findings, report
 from common.harness.reports.compare import Baseline, Change, compare, read_baseline
-from common.harness.studies.claims import Claim, Judgement, Measurement
-from common.harness.studies.errors import UsageError
 from common.harness.runs.launch import launch
 from common.harness.runs.plan import plan
-from common.harness.studies.statistics import student_t
 from common.harness.runs.store import Store
+from common.harness.studies.claims import Claim, Judgement, Measurement
+from common.harness.studies.errors import UsageError
+from common.harness.studies.statistics import student_t
 
 BEFORE = {0: -0.50, 1: -0.49, 2: -0.51}
 
@@ -78,7 +79,7 @@ def test_rounding_is_no_change_where_the_floor_is_nought() -> None:
 
     def judgement(value: float) -> Judgement:
         estimate = student_t([value], "linear", deterministic=True)
-        quantity = type(LEVEL)("level", "means", LEVEL.measure, LEVEL.criterion, deterministic=True)
+        quantity = type(LEVEL)("level", LEVEL.experiment, LEVEL.measure, LEVEL.criterion, deterministic=True)
         return Judgement(exact, (Measurement(quantity, {0: value}, estimate, "holds"),))
 
     known = Baseline({"exact": "holds"}, {("exact", "level"): {0: 0.25}})
@@ -98,7 +99,7 @@ def test_claims_of_one_side_only_fail() -> None:
 def test_a_report_is_read_back_as_it_was_judged(tmp_path: Path) -> None:
     specs, store = plan(PAPER, "quick"), Store(tmp_path / "runs")
     launch(specs, store, progress=False)
-    found = report.collect(PAPER, "quick", specs, store)
+    found = findings.collect(PAPER, "quick", specs, store)
     baseline = read_baseline(report.write(found, store, tmp_path / "reports"))
     assert baseline.verdicts == {"rate": "holds", "table": "holds"}
     assert all(not change.why for change in compare(found.judgements, baseline))
@@ -107,22 +108,20 @@ def test_a_report_is_read_back_as_it_was_judged(tmp_path: Path) -> None:
 def test_a_planted_fault_turns_the_check_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     specs, store = plan(PAPER, "quick"), Store(tmp_path / "runs")
     launch(specs, store, progress=False)
-    baseline = read_baseline(report.write(report.collect(PAPER, "quick", specs, store), store, tmp_path / "reports"))
+    baseline = read_baseline(report.write(findings.collect(PAPER, "quick", specs, store), store, tmp_path / "reports"))
 
     from toy import means
 
-    honest = means.EXPERIMENTS[0].function
+    honest = means.means.function
 
-    def wrong(config: means.Draws, seed: int, run: means.Run) -> list[dict[str, float | str]]:
+    def wrong(config: means.Draws, seed: int, run: means.Run) -> list[means.Row]:
         (row,) = honest(config, seed, run)
         return [{**row, "error": float(row["error"]) * config.n**-0.04}]  # a rate of -0.54 where -0.5 is right
 
-    wrong.__name__ = honest.__name__
-    experiment = means.Experiment(wrong, means.Draws, means.EXPERIMENTS[0].presets)
-    monkeypatch.setattr(means, "EXPERIMENTS", (experiment, *means.EXPERIMENTS[1:]))
+    monkeypatch.setattr(means, "means", replace(means.means, function=wrong))
     fresh = Store(tmp_path / "fresh")
     launch(specs, fresh, progress=False)
-    found = compare(report.collect(PAPER, "quick", specs, fresh).judgements, baseline)
+    found = compare(findings.collect(PAPER, "quick", specs, fresh).judgements, baseline)
     assert ("rate", "slope") in {(change.claim, change.what) for change in found if change.failed}
 
 

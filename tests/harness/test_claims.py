@@ -8,9 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from toy.experiments import Noise
 
 from common.harness.studies.claims import Claim, Criterion, Judgement, Quantity, judge, judge_all
-from common.harness.studies.measures import argmin_location, loglog_slope, mean_over, paired_difference, paired_ratio, value_at
+from common.harness.studies.experiment import Grid, Row, Run, experiment
+from common.harness.studies.measures import (
+    Measure,
+    NotReached,
+    argmin_location,
+    loglog_slope,
+    mean_over,
+    paired_difference,
+    paired_ratio,
+    value_at,
+)
 from common.harness.studies.statistics import Estimate, excess, student_t, welch
 
 VALUES = [1.1, 0.7, 1.9, 1.2]
@@ -109,7 +120,17 @@ def test_a_criterion_that_decides_nothing_is_refused(bounds: tuple[float, float]
 
 
 def quantity(name: str, values: list[float], criterion: Criterion, **more: Any) -> Quantity:
-    return Quantity(name, "toy", lambda table: pd.Series(values), criterion, **more)
+    return Quantity(name, toy, Measure(lambda table: pd.Series(values)), criterion, **more)
+
+
+@experiment(Noise, {"quick": Grid((Noise(),))}, {"x": float})
+def toy(config: Noise, seed: int, run: Run) -> list[Row]:
+    return [{"x": 1.0}]
+
+
+@experiment(Noise, {"quick": Grid((Noise(),))}, {"x": float})
+def other(config: Noise, seed: int, run: Run) -> list[Row]:
+    return [{"x": 1.0}]
 
 
 TOY = {"toy": pd.DataFrame({"seed": [0, 1, 2]})}
@@ -150,21 +171,25 @@ def test_what_is_not_finite_is_shown_and_is_json() -> None:
 
 
 def test_not_run_is_inconclusive() -> None:
-    claim = Claim("id", "", "", (Quantity("q", "other", value_at("x"), Criterion(lower=0)),))
+    claim = Claim("id", "", "", (Quantity("q", other, value_at("x"), Criterion(lower=0)),))
     for tables in ({}, {"other": pd.DataFrame()}):
         found = judge(claim, tables)
         assert (found.verdict, found.n_seeds, found.as_record("", "")["measured"]) == ("inconclusive", 0, None)
 
 
-def test_what_cannot_be_measured_fails_and_says_why() -> None:
-    found = judge(Claim("id", "", "", (Quantity("q", "toy", value_at("x"), Criterion(lower=0)),)), TOY)
+def test_a_curve_that_never_gets_there_fails_and_says_why() -> None:
+    def never(table: pd.DataFrame) -> pd.Series:
+        raise NotReached("an error of 0.1 is not on the curve")
+
+    found = judge(Claim("id", "", "", (Quantity("q", toy, Measure(never), Criterion(lower=0)),)), TOY)
     assert found.verdict == "fails"
-    assert "no column 'x'" in found.measurements[0].error
+    assert "not on the curve" in found.measurements[0].error
 
 
-def test_a_fault_in_a_measure_names_the_claim() -> None:
-    claim = Claim("my-claim", "", "", (Quantity("q", "toy", lambda table: table["gone"], Criterion(lower=0)),))
-    with pytest.raises(KeyError) as caught:
+@pytest.mark.parametrize("measure", [value_at("x"), Measure(lambda table: table["gone"])])
+def test_a_fault_in_a_measure_is_raised_and_names_the_claim(measure: Measure) -> None:
+    claim = Claim("my-claim", "", "", (Quantity("q", toy, measure, Criterion(lower=0)),))
+    with pytest.raises((KeyError, ValueError)) as caught:
         judge(claim, TOY)
     assert "my-claim" in "".join(caught.value.__notes__)
 

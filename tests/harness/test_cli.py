@@ -17,9 +17,10 @@ from trees import ROOT, Answer, make_tree, session
 
 from common.harness.cli import doctor
 from common.harness.cli.main import COMMANDS, main, parsers, split_overrides
-from common.harness.cli.run import as_typed, parse_seeds, parse_workers
-from common.harness.studies.errors import UsageError
 from common.harness.cli.new import create
+from common.harness.cli.run import as_typed
+from common.harness.cli.wishes import parse_seeds, parse_workers
+from common.harness.studies.errors import UsageError
 
 HEAVY = {"torch", "numpy", "scipy", "pandas", "ray", "matplotlib", "tyro", "seaborn"}
 
@@ -29,22 +30,22 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tree with one paper, foo, whose data can be made to be missing, and whose runs can be made to fail."""
     tree = make_tree(tmp_path_factory.mktemp("tree"))
     create(tree, 11, "foo", "Foo: a study", "2401.01234")
-    experiments = tree / "papers" / "foo" / "experiments.py"
-    text = experiments.read_text()
+    study = tree / "papers" / "foo" / "studies" / "convergence.py"
+    text = study.read_text()
     assert "    generator = " in text
     text = text.replace(
         "    generator = ",
         '    if config.repetitions == 13:\n        raise ArithmeticError("unlucky")\n    generator = ',
     )
-    text = text.replace("seeds=5)},", "seeds=5)},\n        prepare=look,")
+    text = text.replace('{"error": float},', '{"error": float},\n    prepare=look,')
     text = text.replace(
-        "EXPERIMENTS = (",
+        "@experiment(",
         "def look(config: ConvergenceConfig) -> None:\n"
         "    if config.repetitions == 17:\n"
         '        raise FileNotFoundError("no file data/x.gz: put it there")\n\n\n'
-        "EXPERIMENTS = (",
+        "@experiment(",
     )
-    experiments.write_text(text)
+    study.write_text(text)
     return tree
 
 
@@ -241,7 +242,7 @@ def test_changed_fields_are_not_judged_and_failed_runs_are_code_1(tree: Path, tm
 @pytest.fixture
 def failing(tree: Path) -> Iterator[None]:
     """The claim of foo asks for what is not so."""
-    card = tree / "papers" / "foo" / "paper.py"
+    card = tree / "papers" / "foo" / "studies" / "convergence.py"
     text = card.read_text()
     assert "Criterion(-0.55, -0.45," in text
     card.write_text(text.replace("Criterion(-0.55, -0.45,", "Criterion(-1.1, -0.9,"))
@@ -319,7 +320,7 @@ def test_a_package_without_a_card_is_no_paper_yet(tree: Path) -> None:
 
 def test_a_reader_that_leaves_early_is_no_error(tree: Path) -> None:
     listing = subprocess.Popen(
-        [sys.executable, "-m", "common.harness.cli.main", "list", "--json"],
+        [sys.executable, "-m", "common.harness.cli", "list", "--json"],
         cwd=tree,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from common.harness.runs.cluster import reachable
-from common.harness.studies.errors import UsageError
 from common.harness.runs.launch import launch
+from common.harness.studies.errors import UsageError
 
 HERE = Path(__file__).resolve().parent
 WISH = {"only": ["walk"], "seeds": [0, 1, 2, 3], "overrides": {"crash": "false", "steps": "8", "pause": "0.25"}}

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from common.harness.studies.errors import UsageError
 from common.harness.runs.execute import Done, Failure, threads
 from common.harness.runs.launch import launch
 from common.harness.runs.progress import LiveProgress, Progress
+from common.harness.studies.errors import UsageError
 
 BOTH = ("toy", "tensors")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from trees import ROOT, files, make_tree, python, repro, session
 
-from common.harness.studies.errors import UsageError
 from common.harness.cli.new import create, parse_name, with_nav_entry
+from common.harness.studies.errors import UsageError
 
 NEW = ("new", "week11-foo", "--title", "Foo: a study", "--arxiv", "2401.01234")
 
@@ -29,7 +29,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_writes_package_page_test_and_nav_entry(tree: Path) -> None:
-    wanted = {f"papers/foo/{name}.py" for name in ("__init__", "paper", "estimator", "experiments", "figures")}
+    wanted = {f"papers/foo/{name}.py" for name in ("__init__", "paper", "estimator", "studies/convergence")}
     assert wanted | {"docs/weeks/11-foo.md", "tests/papers/foo/test_foo.py"} <= files(tree)
     assert "- W11 Foo: weeks/11-foo.md" in (tree / "mkdocs.yml").read_text()
     assert "reports/foo/quick/claims.md" in files(tree)

@@ -9,24 +9,24 @@ import sys
 from typing import Any
 
 import pytest
-from toy.experiments import EXPERIMENTS, Lesson, Mood, Noise
+from toy.experiments import Lesson, Mood, Noise, noise
 
-from common.harness.studies.errors import UsageError
-from common.harness.studies.experiment import Experiment, Grid, Need, Resources
 from common.harness.runs.overrides import parse
 from common.harness.runs.plan import RunSpec, plan
+from common.harness.studies.errors import UsageError
+from common.harness.studies.experiment import Experiment, Grid, Need, Resources
 
 
 @dataclasses.dataclass(frozen=True)
 class Card:
     """As much of a paper as a plan looks at."""
 
-    experiments_: tuple[Experiment, ...]
+    all_: tuple[Experiment, ...]
     slug: str = "card"
-    experiments: str = "toy.experiments"
 
-    def load_experiments(self) -> dict[str, Experiment]:
-        return {experiment.name: experiment for experiment in self.experiments_}
+    @property
+    def experiments(self) -> dict[str, Experiment]:
+        return {experiment.name: experiment for experiment in self.all_}
 
 
 def spec(**changes: Any) -> RunSpec:
@@ -71,7 +71,9 @@ def test_an_address_does_not_depend_on_how_a_run_is_made() -> None:
 
 def test_an_address_is_the_same_in_another_process(toy: Any) -> None:
     """Stored runs are found again: nothing in the hash is of this process. The literal pins the format itself."""
-    code = "from toy.paper import PAPER; from common.harness.runs.plan import plan; print(plan(PAPER, 'quick')[0].address)"
+    code = (
+        "from toy.paper import PAPER; from common.harness.runs.plan import plan; print(plan(PAPER, 'quick')[0].address)"
+    )
     environment = {**toy.environment, "PYTHONHASHSEED": "7"}
     told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == toy.plan()[0].address == "915a0a17c9e49a59"
@@ -101,7 +103,7 @@ def test_resources_and_version_are_the_experiments(toy: Any) -> None:
     assert toy.plan("quick", ["tensors"])[0].resources == Resources(cpus=1)
     gpu = toy.plan("small", ["tensors"], device="cuda")[0]
     assert (gpu.resources, gpu.device) == (Resources(cpus=2, gpus=1.0), "cuda")
-    shared = dataclasses.replace(EXPERIMENTS[0], resources={"quick": Resources(gpus=0.25)}, version=7)
+    shared = dataclasses.replace(noise, resources={"quick": Resources(gpus=0.25)}, version=7)
     card: Any = Card((shared,))
     on_gpu, on_cpu = (plan(card, "quick", device=device)[0] for device in ("cuda:1", "cpu"))
     assert (on_gpu.resources.gpus, on_cpu.resources.gpus) == (0.25, 0.0)
@@ -178,9 +180,9 @@ def test_experiments_that_need_each_other_are_refused() -> None:
         return []
 
     grid = {"quick": Grid((Noise(),))}
-    pair = (
-        Experiment(chicken, Noise, grid, needs=lambda config, seed: {"egg": Need("egg", config, seed)}),
-        Experiment(egg, Noise, grid, needs=lambda config, seed: {"chicken": Need("chicken", config, seed)}),
+    pair: tuple[Experiment, ...] = (
+        Experiment(chicken, Noise, grid, {}, needs=lambda config, seed: {"egg": Need(pair[1], config, seed)}),
+        Experiment(egg, Noise, grid, {}, needs=lambda config, seed: {"chicken": Need(pair[0], config, seed)}),
     )
     card: Any = Card(pair)
     with pytest.raises(ValueError, match="chicken → egg → chicken"):

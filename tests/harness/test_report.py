@@ -12,13 +12,11 @@ import pandas as pd
 import pytest
 from toy.means import PAPER
 
-from common.harness.reports import index
-from common.harness.reports import report
-from common.harness.reports import swap
-from common.harness.studies.errors import UsageError
+from common.harness.reports import findings, index, report, swap
 from common.harness.runs.launch import launch
 from common.harness.runs.plan import RunSpec, plan
 from common.harness.runs.store import Store
+from common.harness.studies.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = "id statement source published measured ci n_seeds criterion verdict command budget deviation"
@@ -39,7 +37,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, specs: list[RunSpec]) -> Sto
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, specs: list[RunSpec], store: Store) -> Path:
     root = tmp_path_factory.mktemp("reports")
-    folder = report.write(report.collect(PAPER, "quick", specs, store), store, root)
+    folder = report.write(findings.collect(PAPER, "quick", specs, store), store, root)
     index.rebuild(root)
     return folder
 
@@ -63,7 +61,7 @@ def test_files_of_a_report(folder: Path) -> None:
 def test_written_twice_it_is_the_same_bit_for_bit(
     folder: Path, specs: list[RunSpec], store: Store, tmp_path: Path
 ) -> None:
-    once = contents(report.write(report.collect(PAPER, "quick", specs, store), store, tmp_path))
+    once = contents(report.write(findings.collect(PAPER, "quick", specs, store), store, tmp_path))
     assert once == contents(folder)
 
 
@@ -139,7 +137,7 @@ def test_no_claim_sees_half_a_seed(specs: list[RunSpec], store: Store, tmp_path:
     shutil.copytree(store.root, tmp_path, dirs_exist_ok=True)
     gone = next(spec for spec in specs if spec.seed == 1 and spec.config.n == 64)
     shutil.rmtree(some.folder(gone))
-    found = report.collect(PAPER, "quick", specs, some)
+    found = findings.collect(PAPER, "quick", specs, some)
     assert found.missing == [gone]
     assert set(found.tables["means"]["seed"]) == {0, 2}
     assert found.judgements[0].n_seeds == 2
@@ -147,7 +145,7 @@ def test_no_claim_sees_half_a_seed(specs: list[RunSpec], store: Store, tmp_path:
 
 def test_a_preset_that_was_not_run_is_inconclusive_and_says_so(specs: list[RunSpec], tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
-    found = report.collect(PAPER, "quick", specs, store)
+    found = findings.collect(PAPER, "quick", specs, store)
     assert {record["verdict"] for record in found.records} == {"inconclusive"}
     folder = report.write(found, store, tmp_path / "reports")
     assert "not run" in (folder / "claims.md").read_text()
@@ -157,7 +155,7 @@ def test_a_preset_that_was_not_run_is_inconclusive_and_says_so(specs: list[RunSp
 def test_what_cannot_be_written_to_is_bad_input(specs: list[RunSpec], store: Store, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UsageError, match=r"cannot write a report to .*/file/means/quick"):
-        report.write(report.collect(PAPER, "quick", specs, store), store, tmp_path / "file")
+        report.write(findings.collect(PAPER, "quick", specs, store), store, tmp_path / "file")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -225,7 +223,7 @@ for _ in range(20):
 def test_report_is_current_until_runs_or_claims_change(
     folder: Path, specs: list[RunSpec], store: Store, tmp_path: Path
 ) -> None:
-    found = report.collect(PAPER, "quick", specs, store)
-    assert report.is_current(found, folder.parents[1])
-    assert not report.is_current(found, tmp_path)
-    assert not report.is_current(report.collect(PAPER, "quick", specs[1:], store), folder.parents[1])
+    found = findings.collect(PAPER, "quick", specs, store)
+    assert findings.is_current(found, folder.parents[1])
+    assert not findings.is_current(found, tmp_path)
+    assert not findings.is_current(findings.collect(PAPER, "quick", specs[1:], store), folder.parents[1])

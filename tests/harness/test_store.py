@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy.experiments import Noise
+from toy.experiments import Noise, moody, noise, student
 
 from common.harness.runs import rows
-from common.harness.studies.errors import UsageError
 from common.harness.runs.execute import ActiveRun
 from common.harness.runs.launch import launch
 from common.harness.runs.store import Store, damage
+from common.harness.studies.errors import UsageError
 
 
 def test_rows_come_back_exactly() -> None:
@@ -83,14 +83,17 @@ def test_results_are_the_runs_that_were_asked_for(toy: Any) -> None:
     specs = toy.plan(only=["noise", "student"])
     launch(specs, toy.store, progress=False)
     results = toy.store.results(specs)
-    assert set(results.tables) == {"noise", "student"}  # not `moody`, which is only needed
-    (config, arrays), *others = results.arrays("noise", n=5, seed=1)
+    assert len(results.table(noise)) == 2 * (3 + 5)
+    assert len(results.table(student)) == 1
+    with pytest.raises(KeyError):
+        results.table(moody)  # which is only needed
+    (config, arrays), *others = results.arrays(noise, n=5, seed=1)
     assert not others
     assert (config["n"], config["seed"]) == (5, 1)
     assert np.array_equal(arrays["draws"], np.random.default_rng(1).normal(size=5))
-    assert len(results.arrays("noise")) == 4
+    assert len(results.arrays(noise)) == 4
     with pytest.raises(KeyError, match="no config field m"):
-        results.arrays("noise", m=5)
+        results.arrays(noise, m=5)
 
 
 def test_run_json_says_how_the_run_was_made(toy: Any) -> None:

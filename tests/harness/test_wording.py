@@ -2,7 +2,8 @@
 
 import pytest
 
-from common.harness.studies.wording import duration, interval, lines, number, size
+from common.harness.reports.lines import lines
+from common.harness.studies.wording import duration, interval, number, size
 
 
 @pytest.mark.parametrize(

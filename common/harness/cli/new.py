@@ -73,6 +73,8 @@ def create(root: Path, week: int, slug: str, title: str, arxiv: str) -> list[Pat
     """Write everything below `root`; UsageError, and nothing written, where something is in the way."""
     package = root / "papers" / slug
     places = {
+        "study.py": package / "studies" / "convergence.py",
+        "studies.py": package / "studies" / "__init__.py",
         "page.md": root / "docs" / "weeks" / f"{week:02d}-{slug}.md",
         "test.py": root / "tests" / "papers" / slug / f"test_{slug}.py",
     }

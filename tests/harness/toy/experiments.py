@@ -9,11 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from common.harness.studies.experiment import Experiment, Grid, Need, Row, Run
+from common.harness.studies.experiment import Grid, Need, Row, Run, experiment
+from common.harness.studies.study import Study
 
 
 def say(event: str, run: Run) -> None:
@@ -36,6 +37,11 @@ class Noise:
             raise ValueError(f"n is at least 1, not {self.n}")
 
 
+@experiment(
+    Noise,
+    {"quick": Grid((Noise(), Noise(n=5)), seeds=2)},
+    {"index": int, "draw": float, "name": str, "positive": bool},
+)
 def noise(config: Noise, seed: int, run: Run) -> Sequence[Row]:
     say("start", run)
     draws = getattr(np.random.default_rng(seed), config.kind)(size=config.n) * config.scale
@@ -51,6 +57,7 @@ class Walk:
     """Kill the own process in the middle, once, if REPRO_TOY_CRASH is set."""
 
 
+@experiment(Walk, {"quick": Grid((Walk(), Walk(crash=True)))}, {"x": float})
 def walk(config: Walk, seed: int, run: Run) -> Sequence[Row]:
     """A recurrence with a checkpoint after each step, from which a broken-off run goes on."""
     checkpoint = run.folder / "checkpoint.json"
@@ -68,7 +75,7 @@ def walk(config: Walk, seed: int, run: Run) -> Sequence[Row]:
     return [{"x": state["x"]}]
 
 
-Moods = Literal["fine", "raise", "exit", "nan loss", "nan row", "clash", "no room for rows", "large"]
+Moods = Literal["fine", "raise", "exit", "nan loss", "nan row", "clash", "undeclared", "no room for rows", "large"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ class Mood:
     mood: Moods = "fine"
 
 
+@experiment(Mood, {"small": Grid((Mood(), Mood("raise")))}, {"value": float, "w2": float, "mood": get_args(Moods)})
 def moody(config: Mood, seed: int, run: Run) -> Sequence[Row]:
     say("start", run)
     print(f"the mood is {config.mood}")
@@ -89,7 +97,9 @@ def moody(config: Mood, seed: int, run: Run) -> Sequence[Row]:
         case "nan row":
             return [{"w2": float("nan")}]
         case "clash":
-            return [{"mood": "also a field"}]
+            return [{"mood": "fine"}]
+        case "undeclared":
+            return [{"valeu": 1.0}]
         case "no room for rows":
             if not (run.folder / "rows.csv").is_symlink():
                 (run.folder / "rows.csv").symlink_to("/dev/full")
@@ -103,20 +113,16 @@ class Lesson:
     mood: Moods = "fine"
 
 
+def _teacher(config: Lesson, seed: int) -> Mapping[str, Need]:
+    return {"teacher": Need(moody, Mood(config.mood), 0)}
+
+
+@experiment(
+    Lesson, {"quick": Grid((Lesson(),)), "small": Grid((Lesson(), Lesson("raise")))}, {"taught": str}, needs=_teacher
+)
 def student(config: Lesson, seed: int, run: Run) -> Sequence[Row]:
     say("start", run)
     return [{"taught": (run.needs["teacher"] / "rows.csv").read_text().strip().replace("\n", " ")}]
 
 
-def _teacher(config: Lesson, seed: int) -> Mapping[str, Need]:
-    return {"teacher": Need("moody", Mood(config.mood), 0)}
-
-
-EXPERIMENTS = (
-    Experiment(noise, Noise, {"quick": Grid((Noise(), Noise(n=5)), seeds=2)}),
-    Experiment(walk, Walk, {"quick": Grid((Walk(), Walk(crash=True)))}),
-    Experiment(moody, Mood, {"small": Grid((Mood(), Mood("raise")))}),
-    Experiment(
-        student, Lesson, {"quick": Grid((Lesson(),)), "small": Grid((Lesson(), Lesson("raise")))}, needs=_teacher
-    ),
-)
+STUDY = Study("Toys", "What can go wrong?", (noise, walk, moody, student))

@@ -13,8 +13,8 @@ PAPER = Paper(
     date="2024-01-01",
     theme="Toys",
     summary="Nothing is claimed.",
-    claims=(),
-    experiments="toy.experiments",
-    figures="toy.figures",
+    studies=("experiments",),
+    presets=("quick", "small"),
+    package="toy",
 )
-PAPERS = {"toy": PAPER, "tensors": replace(PAPER, slug="tensors", experiments="toy.tensors")}
+PAPERS = {"toy": PAPER, "tensors": replace(PAPER, slug="tensors", studies=("tensors",))}

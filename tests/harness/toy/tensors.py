@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from common.harness.studies.experiment import Experiment, Grid, Resources, Row, Run
+from common.harness.studies.experiment import Grid, Resources, Row, Run, experiment
+from common.harness.studies.study import Study
 from toy.experiments import say
 
 
@@ -17,6 +18,12 @@ class Net:
     width: int = 64
 
 
+@experiment(
+    Net,
+    {"quick": Grid((Net(),), seeds=2), "small": Grid((Net(),))},
+    {"threads": int, **dict.fromkeys(("gradient", "product", "sum", "blas", "global"), float)},
+    resources={"small": Resources(cpus=2)},
+)
 def convolve(config: Net, seed: int, run: Run) -> Sequence[Row]:
     """Sums whose last bits depend on how many threads share the work, and a draw from a global generator."""
     say("start", run)
@@ -39,5 +46,4 @@ def convolve(config: Net, seed: int, run: Run) -> Sequence[Row]:
     ]
 
 
-GRIDS = {"quick": Grid((Net(),), seeds=2), "small": Grid((Net(),))}
-EXPERIMENTS = (Experiment(convolve, Net, GRIDS, resources={"small": Resources(cpus=2)}),)
+STUDY = Study("Tensors", "Are sums the same everywhere?", (convolve,))

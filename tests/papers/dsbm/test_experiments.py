@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
-from common.harness.studies.errors import UsageError
 from common.harness.runs.plan import plan
+from common.harness.studies.errors import UsageError
 from papers.dsbm import experiments_gaussian, experiments_plane
 from papers.dsbm.experiments_exact import (
     EulerConfig,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from common.harness.cli.main import main
-from common.harness.studies.errors import UsageError
 from common.harness.runs.plan import plan
+from common.harness.studies.errors import UsageError
 from papers.sedd.languages import look_at
 from papers.sedd.paper import PAPER
 
