@@ -1,7 +1,6 @@
 """The card of EDM."""
 
 from common.harness.studies.paper import Paper, Reading
-from papers.edm.claims import CLAIMS
 
 PAPER = Paper(
     slug="edm",
@@ -16,9 +15,7 @@ PAPER = Paper(
         "its training are independent choices, and each can be made for its own reason. Good choices bring sampling "
         "down to 35 network evaluations at a better FID."
     ),
-    claims=CLAIMS,
-    experiments="papers.edm.experiments",
-    figures="papers.edm.figures",
+    studies=("convergence", "cost", "rho", "curvature", "preconditioning", "training", "churn", "official"),
     further_reading=(
         Reading(
             "Denoising Diffusion Probabilistic Models in Six Simple Steps",

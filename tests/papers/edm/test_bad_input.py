@@ -8,8 +8,8 @@ import pytest
 from common.harness.cli.main import main
 from common.harness.runs.plan import plan
 from common.harness.studies.errors import UsageError
-from papers.edm.experiments_training import look_at
 from papers.edm.paper import PAPER
+from papers.edm.studies.images import look_at
 
 
 @pytest.mark.parametrize(

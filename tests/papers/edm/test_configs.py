@@ -7,6 +7,7 @@ import torch
 
 from papers.edm.configs import VE_CONFIGS, VP_CONFIGS
 from papers.edm.precond import EDMPrecond
+from papers.edm.published import VE_FID, VP_FID
 
 CONFIGS = [VP_CONFIGS, VE_CONFIGS]
 NAMES = ["VP", "VE"]
@@ -25,7 +26,7 @@ def test_each_changes_one_thing_in_the_last(configs):
     assert [config.name for config in configs.values()] == list("ABCDEF")
     for last, (name, config) in zip(configs.values(), list(configs.items())[1:], strict=False):
         changed = {f.name for f in fields(config) if getattr(config, f.name) != getattr(last, f.name)}
-        assert changed - {"name", "change", "fid_conditional", "fid_unconditional"} == CHANGES[name]
+        assert changed - {"name", "change"} == CHANGES[name]
 
 
 @pytest.mark.parametrize("configs", CONFIGS, ids=NAMES)
@@ -57,11 +58,12 @@ def test_baseline_averages_keep_half_after_their_half_life():
 
 def test_published_fids_show_what_the_text_says():
     """Table 2: E is where it falls, F is best of all, and the two formulations end alike."""
-    for configs in CONFIGS:
-        for kind in ("fid_conditional", "fid_unconditional"):
-            fid = {name: getattr(config, kind) for name, config in configs.items()}
+    for published in (VP_FID, VE_FID):
+        assert list(published) == list("ABCDEF")
+        for kind in ("conditional", "unconditional"):
+            fid = {name: getattr(cell, kind) for name, cell in published.items()}
             gains = {name: fid[last] - fid[name] for last, name in zip("BCDE", "CDEF", strict=True)}
             assert max(gains, key=lambda name: gains[name]) == "E"
             assert min(fid, key=lambda name: fid[name]) == "F"
-    assert VP_CONFIGS["F"].fid_conditional == VE_CONFIGS["F"].fid_conditional == 1.79
-    assert (VP_CONFIGS["F"].fid_unconditional, VE_CONFIGS["F"].fid_unconditional) == (1.97, 1.98)
+    assert VP_FID["F"].conditional == VE_FID["F"].conditional == 1.79
+    assert (VP_FID["F"].unconditional, VE_FID["F"].unconditional) == (1.97, 1.98)

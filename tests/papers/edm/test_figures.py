@@ -8,11 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.harness.studies.experiment import Experiment
 from common.harness.studies.figure import Figure
-from papers.edm.experiments_sampling import CURVES
-from papers.edm.figures import FIGURES, _tiles
-from papers.edm.measures import BASELINE_NFE
+from papers.edm.paper import PAPER
+from papers.edm.published import BASELINE_NFE
+from papers.edm.studies.churn import churn
+from papers.edm.studies.convergence import convergence
+from papers.edm.studies.cost import sampling_cost
+from papers.edm.studies.curvature import CURVES, curvature
+from papers.edm.studies.rho import rho_sweep
+from papers.edm.studies.training import _tiles, training
 
+FIGURES = [figure for study in PAPER.load().values() for figure in study.figures]
 BY_NAME = {figure.name: figure for figure in FIGURES}
 LETTERS = "ABCDEF"
 
@@ -22,46 +29,49 @@ class MadeUp:
         seeds = range(3)
         fd = {letter: 10.0 - i for i, letter in enumerate(LETTERS)}
         steps = (64, 128)
-        training = [
+        training_rows = [
             {"letter": letter, "dataset": "mnist", "fd": fd[letter] + 0.1 * seed, "floor": 0.3, "n": 1000, "seed": seed}
             for letter, seed in product(LETTERS, seeds)
         ]
-        convergence = [
+        convergence_rows = [
             {"field": "digits", "solver": solver, "nfe": n, "error": n**-order + 1e-6 * seed, "seed": seed}
             for (solver, order), n, seed in product({"euler": 1.0, "heun": 2.0}.items(), steps, seeds)
         ]
-        cost = [
+        cost_rows = [
             {"sampler": sampler, "nfe": n, "error": 1 / n, "seed": seed}
             for (sampler, published), seed in product({**BASELINE_NFE, "edm": 35}.items(), seeds)
             for n in (published // 2, published)
         ]
-        rho = [
+        rho_rows = [
             {"rho": rho, "error": 1 / rho + 0.01 * seed, "fd_digits": 1 / rho, "seed": seed}
             for rho, seed in product((1.0, 7.0, 40.0), seeds)
         ]
-        curvature = [
+        curvature_rows = [
             {"field": field, "schedule": schedule, "sigma_max": 80.0, "curvature": 1.0 + seed, "seed": seed}
             for field, schedule, seed in product(("mixture", "digits"), CURVES, seeds)
         ]
-        churn = [
+        churn_rows = [
             {
                 "denoiser": "network" if letter else "exact", "letter": letter, "dataset": "digits", "amount": amount,
                 "fd": 3.0 + seed, "floor": 0.3, "n": 9, "seed": seed,
             }
             for letter, amount, seed in product(("C", "E", ""), ("none", "moderate", "excessive"), seeds)
         ]  # fmt: skip
-        self.tables: Mapping[str, pd.DataFrame] = {
-            "training": pd.DataFrame(training),
-            "convergence": pd.DataFrame(convergence),
-            "sampling_cost": pd.DataFrame(cost),
-            "rho_sweep": pd.DataFrame(rho),
-            "curvature": pd.DataFrame(curvature),
-            "churn": pd.DataFrame(churn),
+        self.tables: Mapping[Experiment, pd.DataFrame] = {
+            training: pd.DataFrame(training_rows),
+            convergence: pd.DataFrame(convergence_rows),
+            sampling_cost: pd.DataFrame(cost_rows),
+            rho_sweep: pd.DataFrame(rho_rows),
+            curvature: pd.DataFrame(curvature_rows),
+            churn: pd.DataFrame(churn_rows),
         }
 
-    def arrays(self, experiment: str, **where: Any) -> list[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]:
+    def table(self, experiment: Experiment) -> pd.DataFrame:
+        return self.tables[experiment]
+
+    def arrays(self, experiment: Experiment, **where: Any) -> list[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]:
         sigma = np.geomspace(0.01, 80, 5)
-        if experiment == "curvature":
+        if experiment is curvature:
             curves = {f"{axis}_{schedule}": np.ones((5, 30)) for axis, schedule in product("x", CURVES)}
             times = {f"t_{schedule}": sigma for schedule in CURVES}
             return [(where, {"sigma": sigma, "unscaled": np.ones((5, 40, 2)), **curves, **times})]

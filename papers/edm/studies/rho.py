@@ -1,0 +1,157 @@
+"""How should the time steps be spread over the noise levels (Section 3, Appendix D.1, Figure 13)?
+
+Time steps are uniform in σ^(1/ρ): ρ = 1 makes all equal, and a larger ρ shortens those at low noise. Heun's method
+draws digits in 18 steps of an exact denoiser, for a range of ρ, from the same noise as the exact solutions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from common.data.images import digits
+from common.diffusion.solvers import heun
+from common.harness.studies.claims import Claim, Criterion, Quantity
+from common.harness.studies.experiment import Grid, Row, Run, at_least, experiment
+from common.harness.studies.figure import Figure, Results
+from common.harness.studies.measures import Measure, argmin_location, paired_ratio
+from common.harness.studies.panels import finish, panels
+from common.harness.studies.study import Study
+from common.metrics.frechet import fd_digits
+from papers.edm.published import BEST_RHO, RHO
+from papers.edm.schedule import edm_sigmas
+from papers.edm.studies.comparison import better
+from papers.edm.studies.laws import EXACT, Standard, exact_denoiser, median_error, noise_at
+from papers.edm.studies.methods import SCHEDULES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
+
+
+@dataclass(frozen=True)
+class RhoSweepConfig:
+    n_samples: int
+    rhos: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 15.0, 20.0, 40.0)
+    steps: int = 18
+    reference_steps: int = 128
+    n_points: int = 100
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "n_samples", "steps", "reference_steps", "n_points")
+
+
+@experiment(
+    RhoSweepConfig,
+    {"quick": Grid([RhoSweepConfig(1024)], 4), "small": Grid([RhoSweepConfig(4096)], 5)},
+    {"rho": float, "error": float, "fd_digits": float},
+)
+def rho_sweep(config: RhoSweepConfig, seed: int, run: Run) -> list[Row]:
+    """Heun's method on digits at few steps, for a range of rho: median error and Frechet distance to the exact
+    solutions.
+
+    Both sets of samples start from the same noise, so that equal sets have a distance of exactly 0: the floor is 0 at
+    any n.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    denoiser, shape = exact_denoiser("digits", config.n_points, generator)
+    standard = Standard.of(digits().x0)
+    x = noise_at(edm_sigmas(1)[0], config.n_samples, shape, generator)
+    exact = heun(denoiser, x, edm_sigmas(config.reference_steps))
+    rows: list[Row] = []
+    for rho in config.rhos:
+        sampled = heun(denoiser, x, edm_sigmas(config.steps, rho=rho))
+        fd = fd_digits(standard.decode(sampled), standard.decode(exact))
+        rows.append({"rho": rho, "error": median_error(sampled, exact), "fd_digits": fd})
+    return rows
+
+
+def _over_published(column: str, rho: float) -> Measure:
+    return paired_ratio(column, first={"rho": rho}, second={"rho": RHO})
+
+
+CLAIMS = (
+    Claim(
+        "rho-uniform",
+        "Uniform time steps (rho = 1) fail where rho = 7 samples well, and rho = 3, which evens out the error of the "
+        "steps, is still worse.",
+        "Section 3, Appendix D.1 and Figure 13",
+        (
+            Quantity(
+                "error, rho 1 over rho 7",
+                rho_sweep,
+                _over_published("error", 1.0),
+                Criterion(20.0, reason="a failure and not a loss: more than an order of magnitude at 18 steps"),
+                unit="×",
+                floor=0.2,
+                scale="log",
+            ),
+            better("fd_digits, rho 3 over rho 7", rho_sweep, _over_published("fd_digits", 3.0)),
+        ),
+        deviation=EXACT
+        + " fd_digits is taken between 18-step samples and the exact solutions from the same noise (floor 0). "
+        "Its ratio at rho 3 over rho 7 was chosen after a pilot had shown numbers.",
+    ),
+    Claim(
+        "rho-best",
+        "The best rho for images lies between 5 and 10.",
+        "Section 3, Appendix D.1 and Figure 13",
+        (
+            Quantity(
+                "best rho by fd_digits",
+                rho_sweep,
+                argmin_location("rho", "fd_digits"),
+                Criterion(*BEST_RHO, "the range that the paper gives"),
+                published=RHO,
+                floor=2.0,
+            ),
+        ),
+        deviation=EXACT
+        + " With an exact denoiser fd_digits hardly changes beyond rho = 6, so that the least of a sweep up "
+        "to rho = 40 depends on few samples; the sweep of a trained network would not be free of its error. "
+        "The sweep was carried on to 40 after a pilot had shown numbers.",
+    ),
+)
+
+
+def draw_rho_sweep(results: Results) -> MatplotlibFigure:
+    import seaborn as sns
+    from matplotlib.ticker import NullLocator
+
+    table = results.table(rho_sweep)
+    figure, axes = panels("edm", columns=2, width=12.5)
+    for panel, column, label, title in zip(
+        axes[0],
+        ("error", "fd_digits"),
+        ("median error, data std 0.5", "fd_digits"),
+        ("distance to the exact solutions", "quality, 18 steps of Heun"),
+        strict=True,
+    ):
+        colour = SCHEDULES["edm"].colour
+        sns.lineplot(table, x="rho", y=column, marker="o", color=colour, errorbar=("ci", 95), seed=0, ax=panel)
+        panel.axvspan(*BEST_RHO, color="0.9", zorder=0)
+        panel.set(yscale="log", xscale="log", xlabel="ρ", ylabel=label, title=title)
+        panel.set_xticks([1, 2, 3, 5, 7, 10, 20, 40], ["1", "2", "3", "5", "7", "10", "20", "40"], minor=False)
+        panel.xaxis.set_minor_locator(NullLocator())
+    return finish(figure)
+
+
+FIGURES = (
+    Figure(
+        "rho-sweep",
+        "Error and fd_digits of 18 Heun steps against rho from 1 to 40.",
+        "Uniform steps (ρ = 1) fail, and quality improves steeply up to ρ = 5. In the grey range, the paper's 5 to 10, "
+        "error and fd_digits still fall, by about half at most; beyond it fd_digits is flat, with an exact denoiser.",
+        (rho_sweep,),
+        draw_rho_sweep,
+    ),
+)
+
+STUDY = Study(
+    "Time steps",
+    "How much does the spread of the time steps over the noise levels matter, and which rho is the best for images?",
+    (rho_sweep,),
+    CLAIMS,
+    FIGURES,
+)
