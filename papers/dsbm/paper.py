@@ -1,7 +1,6 @@
 """The card of DSBM."""
 
 from common.harness.studies.paper import Paper, Reading
-from papers.dsbm.claims import CLAIMS
 
 PAPER = Paper(
     slug="dsbm",
@@ -16,9 +15,7 @@ PAPER = Paper(
         "pairs that the last process made. Both marginals are kept at every iteration, where iterative proportional "
         "fitting keeps one and lets the other drift."
     ),
-    claims=CLAIMS,
-    experiments="papers.dsbm.experiments",
-    figures="papers.dsbm.figures",
+    studies=("gaussian", "estimator", "iterates", "exact", "limits", "plane", "energy", "plan", "transfer"),
     further_reading=(
         Reading(
             "Diffusion Schrödinger Bridge with Applications to Score-Based Generative Modeling",

@@ -1,8 +1,16 @@
 """What the tests of DSBM share."""
 
-import torch
+from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from papers.dsbm.imf import IMFConfig
 from papers.dsbm.process import Drift
+from papers.dsbm.studies.methods import Learned
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -12,3 +20,21 @@ def generator(seed: int = 0) -> torch.Generator:
 def doubled(drift: Drift) -> Drift:
     """An exact drift of float64 points, for the float32 points of an experiment."""
     return lambda x, t: drift(x.double(), t).to(x.dtype)
+
+
+class Recorder:
+    """In the place of `learn`: keeps what it was handed, and has learned one fixed thing."""
+
+    def __init__(self, learned: Learned) -> None:
+        self.learned = learned
+        self.x_0 = self.x_1 = torch.empty(0)
+        self.config = IMFConfig()
+
+    def __call__(self, method: str, x_0: Tensor, x_1: Tensor, config: IMFConfig, *_: Any) -> Iterator[Learned]:
+        self.x_0, self.x_1, self.config = x_0, x_1, config
+        yield self.learned
+
+    def has(self, points: Tensor) -> bool:
+        """Whether `points` are among those that it was handed; of others a few meet one in float32."""
+        trained = torch.cat([self.x_0, self.x_1])[:, 0].double()
+        return bool(torch.isin(points[:, 0].double(), trained).double().mean() > 0.5)

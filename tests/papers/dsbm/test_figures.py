@@ -10,15 +10,24 @@ import pytest
 from matplotlib.collections import PathCollection
 from scipy.stats import gmean
 
+from common.harness.studies.experiment import Experiment
 from common.harness.studies.figure import Figure
-from papers.dsbm.figure_style import ORDER
-from papers.dsbm.figures import FIGURES
-from papers.dsbm.figures_gaussian import LIMITS
-from papers.dsbm.figures_plane import TASKS
+from papers.dsbm.paper import PAPER
 from papers.dsbm.published import GAUSSIAN_KL, PLANE_W2
+from papers.dsbm.studies.energy import plane_sigma
+from papers.dsbm.studies.estimator import gaussian_floor
+from papers.dsbm.studies.exact import exact_iterates
+from papers.dsbm.studies.gaussian import GAUSSIAN_METHODS, gaussian
+from papers.dsbm.studies.iterates import exact_euler
+from papers.dsbm.studies.limits import LINES, exact_limits
+from papers.dsbm.studies.methods import LOOKS
+from papers.dsbm.studies.plan import plan_distance
+from papers.dsbm.studies.plane import ALL_TASKS, plane, plane_floor
+from papers.dsbm.studies.transfer import transfer
 
+FIGURES = [figure for study in PAPER.load().values() for figure in study.figures]
+ORDER = list(LOOKS)
 BY_NAME = {figure.name: figure for figure in FIGURES}
-GAUSSIAN = ("DSB", "SB-CFM", "DSBM-IPF", "DSBM-IMF")
 SDE = ("DSB", "DSBM-IPF", "DSBM-IMF", "DSBM-IMF+")
 
 
@@ -27,7 +36,7 @@ class MadeUp:
 
     def __init__(self, dims: tuple[int, ...] = (5, 20, 50)) -> None:
         seeds = range(3)
-        gaussian = [
+        gaussian_rows = [
             {
                 "method": method, "dim": dim, "pass_number": n, "direction": "b" if n % 2 else "f",
                 "kl_diagonal": dim * (1 + place) + 0.1 * seed, "kl_full": 1000.0 * dim * (1 + place),
@@ -35,7 +44,7 @@ class MadeUp:
                 "correlation": 0.1 * n + place + 0.01 * seed, "exact_correlation": 0.1 * n,
                 "var_0": 100.0 + n, "var_1": 200.0 + n, "exact_var_0": 100.0, "exact_var_1": 200.0, "seed": seed,
             }
-            for (place, method), dim, seed in product(enumerate(GAUSSIAN), dims, seeds)
+            for (place, method), dim, seed in product(enumerate(GAUSSIAN_METHODS), dims, seeds)
             for n in ((1,) if method == "SB-CFM" else (1, 2, 3, 4))
         ]  # fmt: skip
         floor = [
@@ -56,22 +65,22 @@ class MadeUp:
             for method, n in product(("ipf", "imf"), range(1, 11))
         ]
         limits = [
-            {"pair": pair, "sigma": sigma, "seed": 0, **{column: sigma * (1 + i) for i, column in enumerate(LIMITS)}}
+            {"pair": pair, "sigma": sigma, "seed": 0, **{column: sigma * (1 + i) for i, column in enumerate(LINES)}}
             for pair, sigma in product(("unit", "general"), (0.1, 1.0, 10.0))
         ]
-        plane = [
+        plane_rows = [
             {
                 "method": method, "task": task, "w2": 1.0 + place + 0.01 * seed, "path_energy": 10.0 * (1 + place),
                 "sigma_factor": 1.0, "seed": seed,
             }
-            for (place, method), task, seed in product(enumerate(ORDER), TASKS, seeds)
+            for (place, method), task, seed in product(enumerate(ORDER), ALL_TASKS, seeds)
         ]  # fmt: skip
         sweep = [
             {
                 "method": "DSBM-IMF", "task": task, "sigma_factor": factor, "w2": 8.02 * factor,
                 "path_energy": 40.0 / factor, "seed": seed,
             }
-            for task, factor, seed in product(TASKS[:2], (0.5, 2.0), seeds)
+            for task, factor, seed in product(ALL_TASKS[:2], (0.5, 2.0), seeds)
         ]  # fmt: skip
         plan = [
             {
@@ -80,26 +89,29 @@ class MadeUp:
             }
             for method, sigma, n, seed in product(("DSBM-IPF", "DSBM-IMF"), (0.5, 1.0), (1, 2, 3), seeds)
         ]  # fmt: skip
-        self.tables: Mapping[str, pd.DataFrame] = {
-            "gaussian": pd.DataFrame(gaussian),
-            "gaussian_floor": pd.DataFrame(floor),
-            "exact_iterates": pd.DataFrame(iterates),
-            "exact_euler": pd.DataFrame(euler),
-            "exact_limits": pd.DataFrame(limits),
-            "plane": pd.DataFrame(plane),
-            "plane_floor": pd.DataFrame([{"task": task, "w2": 0.5 + i, "seed": 0} for i, task in enumerate(TASKS)]),
-            "plane_sigma": pd.DataFrame(sweep),
-            "plan_distance": pd.DataFrame(plan),
-            "transfer": pd.DataFrame([{"seed": 0}]),
+        self.tables: Mapping[Experiment, pd.DataFrame] = {
+            gaussian: pd.DataFrame(gaussian_rows),
+            gaussian_floor: pd.DataFrame(floor),
+            exact_iterates: pd.DataFrame(iterates),
+            exact_euler: pd.DataFrame(euler),
+            exact_limits: pd.DataFrame(limits),
+            plane: pd.DataFrame(plane_rows),
+            plane_floor: pd.DataFrame([{"task": task, "w2": 0.5 + i, "seed": 0} for i, task in enumerate(ALL_TASKS)]),
+            plane_sigma: pd.DataFrame(sweep),
+            plan_distance: pd.DataFrame(plan),
+            transfer: pd.DataFrame([{"seed": 0}]),
         }
 
-    def arrays(self, experiment: str, **where: Any) -> list[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]:
+    def table(self, experiment: Experiment) -> pd.DataFrame:
+        return self.tables[experiment]
+
+    def arrays(self, experiment: Experiment, **where: Any) -> list[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]:
         place = ORDER.index(where["method"]) if "method" in where else 0
-        if experiment == "gaussian":
+        if experiment is gaussian:
             t = np.linspace(0, 1, 21)
             names = ("fitted_mean", "fitted_var", "exact_mean", "exact_var")
             return [(where, {"t": t} | {name: np.full(21, float(place + i)) for i, name in enumerate(names)})]
-        if experiment == "plane":
+        if experiment is plane:
             points = {name: np.ones((500, 2)) for name in ("data_0", "data_1", "generated")}
             paths = {"flow_path": np.full((21, 200, 2), float(place))}
             if where["method"] in SDE:
@@ -148,7 +160,7 @@ def test_published_kl_stands_beside_that_of_its_method_and_dimension() -> None:
     for axes, dim in zip(by_dim, (5, 20, 50), strict=True):
         assert axes.get_title() == f"d = {dim}"
         marks = {round(float(c.lines[0].get_xdata()[0]), 2): float(c.lines[0].get_ydata()[0]) for c in axes.containers}
-        for place, method in enumerate(GAUSSIAN):
+        for place, method in enumerate(GAUSSIAN_METHODS):
             assert marks[place] == pytest.approx(gmean([dim * (1 + place) + 0.1 * seed for seed in range(3)]))
             assert marks[round(place + 0.28, 2)] == GAUSSIAN_KL[method, dim].mean
 
@@ -157,14 +169,14 @@ def test_the_full_fit_stands_above_its_own_floor() -> None:
     for axes, dim in zip(panels("kl-full", MadeUp()), (5, 20, 50), strict=True):
         assert axes.get_title() == f"d = {dim}"
         marks = [float(container.lines[0].get_ydata()[0]) for container in axes.containers]
-        assert marks == pytest.approx([1000.0 * dim * (1 + place) for place in range(len(GAUSSIAN))])
+        assert marks == pytest.approx([1000.0 * dim * (1 + place) for place in range(len(GAUSSIAN_METHODS))])
         assert set(axes.lines[-1].get_ydata()) == {500.0 * dim}
 
 
 def test_the_last_pass_alone_is_compared_with_the_table() -> None:
     results = MadeUp((5,))
-    table = results.tables["gaussian"]
-    results.tables = {**results.tables, "gaussian": table.assign(kl_diagonal=table["pass_number"].astype(float))}
+    table = results.table(gaussian)
+    results.tables = {**results.tables, gaussian: table.assign(kl_diagonal=table["pass_number"].astype(float))}
     (axes,) = panels("kl", results)
     seeds = [np.asarray(c.get_offsets())[:, 1].tolist() for c in axes.collections if isinstance(c, PathCollection)]
     assert seeds == [[4.0] * 3, [1.0] * 3, [4.0] * 3, [4.0] * 3]
@@ -172,14 +184,14 @@ def test_the_last_pass_alone_is_compared_with_the_table() -> None:
 
 def test_published_w2_stands_beside_that_of_its_method_and_task() -> None:
     drawn = panels("distances", MadeUp())
-    for axes, task in zip(drawn[:4], TASKS, strict=True):
+    for axes, task in zip(drawn[:4], ALL_TASKS, strict=True):
         assert axes.get_title() == task
         marks = {round(float(c.lines[0].get_xdata()[0]), 2): float(c.lines[0].get_ydata()[0]) for c in axes.containers}
         for place, method in enumerate(ORDER):
             assert marks[place] == pytest.approx(gmean([1 + place, 1.01 + place, 1.02 + place]))
             if (method, task) in PLANE_W2:
                 assert marks[round(place + 0.28, 2)] == PLANE_W2[method, task].mean
-        assert set(axes.lines[-1].get_ydata()) == {0.5 + TASKS.index(task)}
+        assert set(axes.lines[-1].get_ydata()) == {0.5 + ALL_TASKS.index(task)}
         assert len(marks) == len(ORDER) + sum(key[1] == task for key in PLANE_W2)
 
 
@@ -200,7 +212,7 @@ def test_only_processes_have_stochastic_paths() -> None:
 def test_the_sweep_over_sigma_is_relative_to_the_tables_own_run() -> None:
     """DSBM-IMF is fourth in order: W2 of 4.01 and an energy of 40 at factor 1."""
     w2, energy = panels("sigma", MadeUp())
-    assert [line.get_label() for line in w2.lines] == list(TASKS[:2])
+    assert [line.get_label() for line in w2.lines] == list(ALL_TASKS[:2])
     for line in w2.lines:
         assert np.allclose(line.get_xdata(), [0.5, 1, 2])
         assert np.allclose(line.get_ydata(), [1, 1, 4])

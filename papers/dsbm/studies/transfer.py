@@ -1,4 +1,6 @@
-"""Section 6: transfer between handwritten digits and letters, with the U-Net. Takes a GPU and EMNIST.
+"""Does DSBM carry images of digits to letters and back, and how far does it move them (Section 6)?
+
+With the paper's U-Net, between MNIST and five letters of EMNIST. Takes a GPU; no claim is made of it yet.
 
 `digits` is a stand-in that every machine has, for the tests: the digits 0 to 4 for π_0 and 5 to 9 for π_1.
 """
@@ -9,22 +11,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from math import sqrt
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor, nn
 
 from common.data.home import data_home, is_offline
 from common.data.images import digits, mnist, resize_mnist
-from common.harness.studies.experiment import Experiment, Grid, Resources, Row, Run, at_least, one_of, positive
+from common.harness.studies.experiment import Grid, Resources, Row, Run, at_least, experiment, one_of, positive
+from common.harness.studies.figure import Figure, Results
+from common.harness.studies.panels import finish, panels
+from common.harness.studies.study import Study
 from common.metrics.frechet import fd_digits, fd_mnist
 from common.nets.unet import ddpmpp
 from common.training.checkpoint import save_checkpoint
 from common.training.stream import stream
 from papers.dsbm.bridge import Direction
 from papers.dsbm.coupling import independent, reference
-from papers.dsbm.experiments_gaussian import TEST, TRAIN
 from papers.dsbm.imf import IMFConfig, Method, alternate, matching
 from papers.dsbm.process import simulate
+from papers.dsbm.studies.methods import TEST, TRAIN
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
 
 LETTERS = 5
 """The first letters of EMNIST that the paper takes, A to E in both cases."""
@@ -114,6 +123,13 @@ def as_many(x_0: Tensor, x_1: Tensor, generator: Generator) -> tuple[Tensor, Ten
     return chosen[0], chosen[1]
 
 
+@experiment(
+    TransferConfig,
+    {"gpu": Grid([TransferConfig(method) for method in ("DSBM-IMF", "DSBM-IPF")])},
+    {"pass_number": int, "direction": ("b", "f"), "fd": float, "moved": float, "n": int},
+    resources={"gpu": Resources(cpus=4, gpus=1.0)},
+    prepare=lambda config: look_at(config.pair),
+)
 def transfer(config: TransferConfig, seed: int, run: Run) -> list[Row]:
     """After every pass: the Frechet distance of what its process makes of test images of the other side, and how far it
     carries them (root mean square per image)."""
@@ -169,12 +185,33 @@ def transfer(config: TransferConfig, seed: int, run: Run) -> list[Row]:
     return rows
 
 
-TRANSFER_EXPERIMENTS = (
-    Experiment(
-        transfer,
-        TransferConfig,
-        {"gpu": Grid([TransferConfig(method) for method in ("DSBM-IMF", "DSBM-IPF")])},
-        resources={"gpu": Resources(cpus=4, gpus=1.0)},
-        prepare=lambda config: look_at(config.pair),
+def draw(results: Results) -> MatplotlibFigure:
+    runs = results.arrays(transfer, seed=0)
+    grids = ("start_f", "transferred_f", "start_b", "transferred_b")
+    figure, axes = panels("dsbm", len(runs), len(grids), width=16, height=2.4 * len(runs))
+    for (config, arrays), row in zip(runs, axes, strict=True):
+        for panel, key in zip(row, grids, strict=True):
+            images = arrays[key][:32, 0]
+            tiles = images.reshape(-1, 8, *images.shape[1:]).transpose(0, 2, 1, 3)
+            panel.imshow(tiles.reshape(-1, 8 * images.shape[-1]), cmap="gray_r", vmin=-1, vmax=1)
+            word, direction = key.split("_")
+            panel.set_title(f"{config['method']}, {word}, {'forward' if direction == 'f' else 'backward'}")
+            panel.axis("off")
+    return finish(figure, despine=False)
+
+
+STUDY = Study(
+    title="Digits to letters",
+    question="Does DSBM carry images of digits to letters and back, and how far does it move them?",
+    experiments=(transfer,),
+    figures=(
+        Figure(
+            "transfer",
+            "Grids of images before and after the transfer, in both directions.",
+            "Each image starts from the one in the same place on the grid to its left: what is kept of its shape shows "
+            "how little the bridge moves.",
+            (transfer,),
+            draw,
+        ),
     ),
 )

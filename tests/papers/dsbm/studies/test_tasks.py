@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.datasets import make_moons, make_s_curve
 
-from papers.dsbm.tasks import TASKS, eight_gaussians, large_moons, moons, s_curve
+from papers.dsbm.studies.tasks import TASKS, eight_gaussians, large_moons, moons, s_curve
 
 N = 20_000
 

@@ -14,11 +14,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import sqrt
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
 
 from common.data import toy
+from common.nets.mlp import MLP
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Sample = Callable[[int, Generator], Tensor]
 """sample(n, generator) -> (n, 2), float32."""
@@ -78,3 +83,14 @@ TASKS: Mapping[str, Task] = {
     "8gaussians": Task(eight_gaussians(5.0, 1.0), normal, 1.0),
     "moons-8gaussians": Task(eight_gaussians(12.0, 1.5), large_moons, 7.0),
 }
+
+
+def plane_network(dim: int, generator: Generator) -> MLP:
+    """Three SiLU layers of 128 on [x, t]: narrower and deeper than the Gaussians', for drifts that are not affine."""
+    return MLP(dim, hidden=128, hidden_layers=3, features=0, gain=1.0, generator=generator)
+
+
+def tasks_of(table: pd.DataFrame) -> list[str]:
+    """The tasks that a table of runs has, in the order of the paper's."""
+    found = set(table["task"])
+    return [task for task in TASKS if task in found]

@@ -1,16 +1,29 @@
-"""Every method of the paper's tables by its name: what it starts from and what it regresses on, and nothing else."""
+"""Every method of the paper's tables by its name: what it starts from, what it regresses on, and how it is drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from torch import Generator, Tensor, nn
 
+from common.harness.studies.panels import COLOURS
 from papers.dsbm.bridge import Direction
 from papers.dsbm.coupling import Coupling, independent, minibatch_ot, minibatch_sinkhorn, reference
 from papers.dsbm.imf import IMFConfig, Method, StepNetwork, alternate, flow_matching, matching, mean_matching, network
 from papers.dsbm.process import Drift, probability_flow, reversed_flow
+
+STEPS = 20
+"""Of a simulation, so that a path has 21 times."""
+N = 10_000
+"""Points of each side to train on."""
+TRAIN, TEST = range(2)
+"""What the independent random streams of a run are for."""
+AVERAGED = 12_800.0
+"""Half-life of the average of the weights, in rows (100 steps), where the training is long enough to have one so long.
+The paper's networks for points have no average; with a tenth of their steps and ten times their learning rate the last
+iterate would be mostly noise."""
 
 CFM_SIGMA = 0.1
 """Of CFM and OT-CFM: as large as the σ of Tong et al. 2023 (arXiv:2302.00482), whose paths have variance σ² throughout.
@@ -71,6 +84,27 @@ NewNetwork = Callable[[int, Generator], nn.Module]
 """net(D, generator) -> a new network for (B, D) and times."""
 ONE_PASS = ("SB-CFM", "OT-CFM", "CFM", "FM")
 METHODS = (*BRIDGES, *ONE_PASS, "RF")
+
+
+class Look(NamedTuple):
+    """How a method is drawn, in all figures."""
+
+    colour: str
+    marker: str
+
+
+LOOKS = {
+    "DSB": Look(COLOURS[1], "s"),
+    "SB-CFM": Look(COLOURS[2], "^"),
+    "DSBM-IPF": Look(COLOURS[0], "o"),
+    "DSBM-IMF": Look(COLOURS[3], "D"),
+    "DSBM-IMF+": Look(COLOURS[4], "P"),
+    "OT-CFM": Look(COLOURS[5], "v"),
+    "CFM": Look(COLOURS[7], "X"),
+    "FM": Look(COLOURS[8], "h"),
+    "RF": Look(COLOURS[9], "d"),
+}
+"""In the order of the figures. IMF-b is in no table of the paper, and not drawn."""
 
 
 def learn(

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING
 
-from common.harness.studies.panels import COLOURS, where
+import numpy as np
+
+from common.harness.studies.panels import where
 from common.harness.studies.statistics import student_t
 from papers.dsbm.published import Published
+from papers.dsbm.studies.methods import LOOKS
 
-ORDER = ("DSB", "SB-CFM", "DSBM-IPF", "DSBM-IMF", "DSBM-IMF+", "OT-CFM", "CFM", "FM", "RF")
-COLOUR = dict(zip(ORDER, [COLOURS[i] for i in (1, 2, 0, 3, 4, 5, 7, 8, 9)], strict=True))
-MARKER = dict(zip(ORDER, "s^oDPvXhd", strict=True))
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
 
 
-def present(table: pd.DataFrame, methods: tuple[str, ...] = ORDER) -> list[str]:
+def present(table: pd.DataFrame) -> list[str]:
     """The methods that `table` has, in the order of all figures."""
     found = set(table["method"])
-    return [method for method in methods if method in found]
+    return [method for method in LOOKS if method in found]
 
 
 def by_pass(axes: Axes, table: pd.DataFrame, column: str, method: str) -> None:
@@ -27,7 +28,8 @@ def by_pass(axes: Axes, table: pd.DataFrame, column: str, method: str) -> None:
     estimates = [student_t(list(where(table, pass_number=number)[column])) for number in passes]
     means = [estimate.mean for estimate in estimates]
     bars = [estimate.high - estimate.mean for estimate in estimates]
-    axes.errorbar(passes, means, bars, color=COLOUR[method], marker=MARKER[method], ls="none", label=method)
+    look = LOOKS[method]
+    axes.errorbar(passes, means, bars, color=look.colour, marker=look.marker, ls="none", label=method)
 
 
 def dots(axes: Axes, table: pd.DataFrame, column: str, methods: list[str]) -> None:
@@ -35,14 +37,20 @@ def dots(axes: Axes, table: pd.DataFrame, column: str, methods: list[str]) -> No
     claims table's for what is positive."""
     for place, method in enumerate(methods):
         values = where(table, method=method)[column].astype(float)
-        estimate = student_t(list(values), scale="log")
+        estimate, look = student_t(list(values), scale="log"), LOOKS[method]
         bars = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
         axes.scatter([place] * len(values), values, color="0.65", s=14, zorder=1)
-        axes.errorbar([place], [estimate.mean], bars, color=COLOUR[method], marker=MARKER[method], capsize=4, zorder=2)
+        axes.errorbar([place], [estimate.mean], bars, color=look.colour, marker=look.marker, capsize=4, zorder=2)
     axes.set_xticks(range(len(methods)), methods, rotation=35, ha="right")
     axes.set_xlim(-0.6, len(methods) - 0.4)
 
 
 def beside(axes: Axes, place: int, method: str, cell: Published) -> None:
     """A published value in white, to the right of `method`'s own column of dots."""
-    axes.errorbar([place + 0.28], [cell.mean], [cell.spread or 0.0], color="0.3", marker=MARKER[method], mfc="white")
+    marker = LOOKS[method].marker
+    axes.errorbar([place + 0.28], [cell.mean], [cell.spread or 0.0], color="0.3", marker=marker, mfc="white")
+
+
+def bare(axes: Axes, reach: float) -> None:
+    """A square of the plane, without ticks."""
+    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
