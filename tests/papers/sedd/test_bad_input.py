@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from common.harness.cli.main import main
-from common.harness.studies.errors import UsageError
 from common.harness.runs.plan import plan
-from papers.sedd.languages import look_at
+from common.harness.studies.errors import UsageError
 from papers.sedd.paper import PAPER
+from papers.sedd.studies.languages import look_at
 
 
 @pytest.mark.parametrize(
