@@ -12,8 +12,9 @@ BIN := $(VENV)/bin
 run: setup
 	@$(BIN)/repro run --all --preset quick --workers $(WORKERS)
 
+# One process per core, longest tests first. What is timed is slow, and has the machine to itself.
 test: setup
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 test-slow: setup
 	@$(BIN)/python -m pytest -m slow

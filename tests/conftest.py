@@ -1,7 +1,32 @@
-"""One torch thread in every test: results do not depend on the machine's cores, and small tensors are faster."""
+"""One torch thread in every test: results do not depend on the machine's cores, and small tensors are faster. And how
+tests are shared out where several processes run them (`make test` starts one per core)."""
 
 import os
+from pathlib import Path
+
+import pytest
 
 # Before torch is imported anywhere, and for the processes that tests start.
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+HERE = Path(__file__).parent
+LONGEST_FIRST = ("regression", "site", "harness", "papers", "common", "benchmarks")
+"""Folders in the order in which their tests are handed out: no process is left alone with a long one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests stay in one process, which then makes its fixtures once; a folder's, where they share one build.
+
+    Each test of `regression` runs a whole paper: those are shared out one by one.
+    """
+    for item in items:
+        place = item.path.relative_to(HERE)
+        whole = {"regression": item.nodeid, "site": "site"}.get(place.parts[0], str(place))
+        item.add_marker(pytest.mark.xdist_group(whole))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    folder = item.path.relative_to(HERE).parts[0]
+    return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else -1
