@@ -1,11 +1,18 @@
 """Regression: what moves enough to fail, what does not, and that a planted fault turns a check red."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from conftest import Toy
+from toy import checked
 from toy.means import LEVEL, PAPER, RATE
 
+from common.harness.cli import check as command
+from common.harness.cli import workplace
+from common.harness.cli.main import main
 from common.harness.reports import findings, report
 from common.harness.reports.compare import Baseline, Change, compare, read_baseline
 from common.harness.runs.launch import launch
@@ -136,3 +143,77 @@ def test_a_baseline_that_cannot_be_read_is_bad_input(tmp_path: Path, claims: str
 def test_no_baseline_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no committed report at .*; `repro bless` makes one"):
         read_baseline(tmp_path)
+
+
+@pytest.fixture
+def two_papers(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two papers with committed reports, and a store that has none of their runs; the folder of the reports."""
+    root = tmp_path / "reports"
+    for module in (command, workplace):
+        monkeypatch.setattr(module, "discover", lambda: checked.PAPERS)
+        monkeypatch.setattr(module, "REPORTS", root)
+    for slug in checked.PAPERS:
+        assert main(["bless", slug, "--workers", "0"]) == 0
+    monkeypatch.setenv("REPRO_RUNS", str(tmp_path / "later"))
+    return root
+
+
+CHECK = ["check", "--workers", "0"]
+
+
+def test_a_check_of_two_papers_passes_where_nothing_changed(two_papers: Path) -> None:
+    assert main(CHECK) == 0
+
+
+@pytest.mark.parametrize("slug", checked.PAPERS)
+@pytest.mark.parametrize(
+    ("experiment", "named"),
+    [
+        ("unclaimed", ["unclaimed() seed 0", "unclaimed(n=2) seed 0"]),  # always, and no claim reads it
+        ("claimed 1", ["claimed() seed 1"]),  # one seed of three
+    ],
+)
+def test_a_run_that_raises_fails_the_check_of_any_paper(
+    slug: str,
+    experiment: str,
+    named: list[str],
+    two_papers: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("REPRO_TOY_RAISE", f"{slug}/{experiment}")
+    capsys.readouterr()
+    assert main(CHECK) == 1
+    said = capsys.readouterr().out.splitlines()
+    for name in named:
+        assert f"FAILED  {slug}/{name}: ArithmeticError: two and two are five" in said
+    assert main([*CHECK, "--json"]) == 1
+    records = json.loads(capsys.readouterr().out)
+    failed = [(record["paper"], record["what"]) for record in records if record["failed"] and record["claim"] is None]
+    assert failed == [(slug, f"{slug}/{name}") for name in named]
+
+
+def test_a_run_that_is_missing_fails_the_check(
+    two_papers: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever became of it: here the launch forgets the last of the runs."""
+
+    def forgetful(specs: list[Any], *others: Any) -> Any:
+        return honest(specs[:-1], *others)
+
+    honest = command.start
+    monkeypatch.setattr(command, "start", forgetful)
+    assert main([*CHECK, "second"]) == 1
+    assert "FAILED  second/unclaimed(n=2) seed 0: not run" in capsys.readouterr().out.splitlines()
+
+
+def test_a_report_with_a_run_that_raises_is_not_blessed(
+    two_papers: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (two_papers / "first" / "quick" / "claims.json").read_bytes()
+    monkeypatch.setenv("REPRO_TOY_RAISE", "first/unclaimed")
+    assert main(["bless", "first", "--workers", "0"]) == 1
+    said = capsys.readouterr().out
+    assert "FAILED  first/unclaimed() seed 0: ArithmeticError" in said
+    assert "stays as it is" in said
+    assert (two_papers / "first" / "quick" / "claims.json").read_bytes() == before

@@ -15,6 +15,8 @@ from math import isclose
 from pathlib import Path
 from typing import Any
 
+from common.harness.runs.execute import Failure
+from common.harness.runs.plan import RunSpec
 from common.harness.studies.claims import Judgement, Measurement, plain
 from common.harness.studies.errors import UsageError
 from common.harness.studies.statistics import excess, student_t, welch
@@ -34,9 +36,10 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Change:
-    """One line of the comparison: a claim's verdict, or one of its quantities."""
+    """One line of the comparison: a claim's verdict, one of its quantities, or a run."""
 
-    claim: str
+    claim: str | None
+    """None where the line is about runs."""
     what: str
     before: str
     now: str
@@ -68,6 +71,13 @@ def recorded_failures(folder: Path) -> set[str]:
     if not (folder / "claims.json").exists():
         return set()
     return {claim for claim, verdict in read_baseline(folder).verdicts.items() if verdict == "fails"}
+
+
+def unmade(missing: Sequence[RunSpec], failed: Sequence[Failure]) -> list[Change]:
+    """A line that fails for every run that raised, or is not there. No claim need read it: it was asked for."""
+    why = {spec.address: (spec, "not run") for spec in missing}
+    why |= {failure.spec.address: (failure.spec, failure.message) for failure in failed}
+    return [Change(None, str(spec), "–", "failed", True, message) for spec, message in why.values()]
 
 
 def compare(judgements: Sequence[Judgement], baseline: Baseline) -> list[Change]:
