@@ -4,39 +4,48 @@ from __future__ import annotations
 
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from common.harness.cli.launching import prepare, start
 from common.harness.cli.wishes import check_device, default_device
 from common.harness.cli.workplace import REPORTS, check_preset, find_paper, runs_folder, shown
 from common.harness.reports import compare as regression
 from common.harness.reports import index
-from common.harness.reports.compare import Change
+from common.harness.reports.compare import Baseline, Change, read_baseline
 from common.harness.reports.findings import Findings, collect
 from common.harness.reports.report import write
 from common.harness.reports.swap import check_writable, recover
 from common.harness.runs import terminal
-from common.harness.runs.plan import plan
+from common.harness.runs.plan import RunSpec, plan
 from common.harness.runs.store import Store
 from common.harness.studies.paper import Paper, discover
 
-Then = Callable[[Findings, Store, list[Change]], list[Change]]
-"""What is done with what a preset gives now: its findings, where the runs lie, and the runs that could not be made."""
+
+class Today(NamedTuple):
+    """What a preset gives now."""
+
+    specs: list[RunSpec]
+    found: Findings
+    unmade: list[Change]
+    """A line for every run that could not be made."""
+    store: Store
+
+    def against(self, baseline: Baseline) -> list[Change]:
+        """Everything that a check compares."""
+        grid = regression.compare_grid(self.specs, baseline)
+        return self.unmade + grid + regression.compare(self.found.judgements, baseline)
 
 
 def check(options: Namespace) -> int:
     """`repro check`: rerun and compare with the committed reports; 1 where something moved or a run is not there."""
     everything: list[tuple[Paper, str, Change]] = []
     for paper, preset in _committed(options):
-        baseline = regression.read_baseline(REPORTS / paper.slug / preset)
-
-        def compare(
-            found: Findings, store: Store, unmade: list[Change], known: regression.Baseline = baseline
-        ) -> list[Change]:
-            return unmade + regression.compare(found.judgements, known)
-
-        changes = _rerun(paper, preset, options, compare)
+        baseline = read_baseline(REPORTS / paper.slug / preset)
+        with _rerun(paper, preset, options) as today:
+            changes = today.against(baseline)
         everything += [(paper, preset, change) for change in changes]
         if not options.json:
             print_changes(paper, preset, changes)
@@ -54,34 +63,23 @@ def bless(options: Namespace) -> int:
     root = Path(options.into) if options.into else REPORTS
     check_writable(root)
     chosen = [(find_paper(options.slug), check_preset(options.preset or "quick"))] if options.slug else None
-    left = False
+    unmade = False
     for paper, preset in chosen or _committed(options):
         folder = root / paper.slug / preset
-        known = regression.read_baseline(folder) if (folder / "claims.json").exists() else regression.Baseline({}, {})
-
-        def replace(
-            found: Findings, store: Store, unmade: list[Change], known: regression.Baseline = known
-        ) -> list[Change]:
-            if unmade:
-                return unmade
-            changes = regression.compare(found.judgements, known)
-            write(found, store, root)
-            return changes
-
-        changes = _rerun(paper, preset, options, replace)
-        stays = any(change.claim is None for change in changes)
-        left |= stays
+        known = read_baseline(folder) if (folder / "claims.json").exists() else Baseline()
+        with _rerun(paper, preset, options) as today:
+            changes = today.against(known)
+            if not today.unmade:
+                write(today.found, today.store, root)
+        unmade |= bool(today.unmade)
         if options.json:
             terminal.as_json([change.as_record() for change in changes])
-        else:
-            print_changes(paper, preset, changes)
-            terminal.say(
-                f"the committed report stays as it is: {shown(folder)}"
-                if stays
-                else f"the committed report now is {shown(folder)}"
-            )
+            continue
+        print_changes(paper, preset, changes)
+        became = "stays as it is:" if today.unmade else "now is"
+        terminal.say(f"the committed report {became} {shown(folder)}")
     index.rebuild(root)
-    return int(left)
+    return int(unmade)
 
 
 def _committed(options: Namespace) -> list[tuple[Paper, str]]:
@@ -94,8 +92,9 @@ def _committed(options: Namespace) -> list[tuple[Paper, str]]:
     return [(paper, preset) for slug, paper in discover().items() if (REPORTS / slug / preset / "claims.json").exists()]
 
 
-def _rerun(paper: Paper, preset: str, options: Namespace, then: Then) -> list[Change]:
-    """Run a preset in a store of its own (with --reuse, take finished runs), and do `then` before that store goes."""
+@contextmanager
+def _rerun(paper: Paper, preset: str, options: Namespace) -> Iterator[Today]:
+    """Run a preset in a store of its own, which goes afterwards; with --reuse, take finished runs."""
     device = options.device or default_device(preset)
     specs = plan(paper, preset, device=device)
     check_device(device, None)
@@ -104,7 +103,7 @@ def _rerun(paper: Paper, preset: str, options: Namespace, then: Then) -> list[Ch
         prepare([paper], [spec for spec in specs if not store.finished(spec)])
         outcome = start(specs, store, options, f"repro run {paper.slug} --preset {preset}")
         found = collect(paper, preset, specs, store)
-        return then(found, store, regression.unmade(found.missing, outcome.failed))
+        yield Today(specs, found, regression.unmade(found.missing, outcome.failed), store)
 
 
 def print_changes(paper: Paper, preset: str, changes: Sequence[Change]) -> None:
@@ -120,5 +119,6 @@ def print_changes(paper: Paper, preset: str, changes: Sequence[Change]) -> None:
         terminal.table(("Claim", "What", "Committed", "Now", ""), rows, title=f"{paper.slug} {preset}")
     for change in failed:
         if change.claim is None:
-            terminal.say(f"FAILED  {change.what}: {change.why}")
+            counts = f" ({change.before}; now {change.now})" if change.before != "–" else ""
+            terminal.say(f"FAILED  {change.what}: {change.why}{counts}")
     terminal.say(f"{paper.slug} {preset}: {len(changes)} compared, {len(moved)} moved, {len(failed)} of them too far")
