@@ -375,3 +375,17 @@ def test_a_check_compares_what_is_said_and_run_and_bless_replaces_it(
     assert main(["bless", "first", "--workers", "0"]) == 0
     assert named in capsys.readouterr().out
     assert main(CHECK) == 0
+
+
+def test_the_report_of_another_preset_is_judged_again_from_its_rows(
+    two_papers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bless", "second", "--preset", "small", "--workers", "0"]) == 0
+    edit(two_papers / "second" / "small" / "claims.json", "0.9 to 1.1", "0.95 to 1.05")
+    assert main([*CHECK, "first"]) == 0
+    assert main([*CHECK, "second", "--preset", "quick"]) == 0
+    capsys.readouterr()
+    assert main([*CHECK, "--json"]) == 1
+    records = json.loads(capsys.readouterr().out)
+    failed = [(record["paper"], record["preset"], record["what"]) for record in records if record["failed"]]
+    assert failed == [("second", "small", "criterion")]

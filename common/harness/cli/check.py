@@ -16,11 +16,13 @@ from common.harness.reports import compare as regression
 from common.harness.reports import index
 from common.harness.reports.compare import Baseline, Change, read_baseline
 from common.harness.reports.findings import Findings, collect
+from common.harness.reports.rejudge import rejudge
 from common.harness.reports.report import write
 from common.harness.reports.swap import check_writable, recover
 from common.harness.runs import terminal
 from common.harness.runs.plan import RunSpec, plan
 from common.harness.runs.store import Store
+from common.harness.studies.experiment import PRESETS
 from common.harness.studies.paper import Paper, discover
 
 
@@ -40,12 +42,19 @@ class Today(NamedTuple):
 
 
 def check(options: Namespace) -> int:
-    """`repro check`: rerun and compare with the committed reports; 1 where something moved or a run is not there."""
+    """`repro check`: rerun and compare with the committed reports; 1 where something moved or a run is not there.
+
+    Where no preset is named, `quick` is rerun, and the reports of the others are judged again from their own rows.
+    """
     everything: list[tuple[Paper, str, Change]] = []
-    for paper, preset in _committed(options):
-        baseline = read_baseline(REPORTS / paper.slug / preset)
-        with _rerun(paper, preset, options) as today:
-            changes = today.against(baseline)
+    for paper, preset in _committed(options) + _others(options):
+        folder = REPORTS / paper.slug / preset
+        if preset == (options.preset or "quick"):
+            baseline = read_baseline(folder)
+            with _rerun(paper, preset, options) as today:
+                changes = today.against(baseline)
+        else:
+            changes = rejudge(paper, preset, folder, default_device(preset))
         everything += [(paper, preset, change) for change in changes]
         if not options.json:
             print_changes(paper, preset, changes)
@@ -90,6 +99,17 @@ def _committed(options: Namespace) -> list[tuple[Paper, str]]:
     if options.slug:
         return [(find_paper(options.slug), preset)]
     return [(paper, preset) for slug, paper in discover().items() if (REPORTS / slug / preset / "claims.json").exists()]
+
+
+def _others(options: Namespace) -> list[tuple[Paper, str]]:
+    """The other presets that have a committed report, where none is named."""
+    papers = [find_paper(options.slug)] if options.slug else list(discover().values())
+    return [
+        (paper, preset)
+        for paper in papers
+        for preset in PRESETS
+        if options.preset is None and preset != "quick" and (REPORTS / paper.slug / preset / "claims.json").exists()
+    ]
 
 
 @contextmanager

@@ -120,6 +120,7 @@ class Experiment:
     prepare: Callable[[Any], object] | None = None
     """Called with each config before anything is launched: fetches or checks the data that the config reads. A
     FileNotFoundError or ValueError of it is bad input, and nothing runs."""
+
     tolerance: float | None = None
     """How far `repro check` lets each number made from its rows move, seed by seed: by a factor of 1 + tolerance,
     either way. State it, and why in a comment, where something is trained, fitted or counted adaptively, for there
