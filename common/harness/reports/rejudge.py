@@ -10,7 +10,7 @@ import ast
 import csv
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
-from math import isclose
+from math import isclose, nan
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -92,7 +92,13 @@ def tables_from(path: Path, paper: Paper) -> dict[str, pd.DataFrame]:
 
 def _readers(experiment: Experiment) -> dict[str, Callable[[str], Any]]:
     kinds = {**get_type_hints(experiment.config), "seed": int, **experiment.columns}
-    return {name: _text if _is_text(kind) else _plain for name, kind in kinds.items()}
+    return {name: _reader(kind) for name, kind in kinds.items()}
+
+
+def _reader(kind: Any) -> Callable[[str], Any]:
+    if not _is_text(kind):
+        return _plain
+    return _text_or_none if NoneType in get_args(kind) else _text
 
 
 def _is_text(kind: Any) -> bool:
@@ -105,8 +111,12 @@ def _is_text(kind: Any) -> bool:
     return kind is str
 
 
-def _text(cell: str) -> str | None:
-    return None if cell in ("", "nan") else cell
+def _text(cell: str) -> str | float:
+    return nan if cell == "nan" else cell
+
+
+def _text_or_none(cell: str) -> str | float | None:
+    return _text(cell) if cell else None
 
 
 @cache

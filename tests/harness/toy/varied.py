@@ -20,6 +20,7 @@ class Wide:
     names: tuple[str, ...] = ("f", "b")
     limit: int | None = 5
     label: str | None = "7"
+    letter: str = ""
     checked: bool = False
 
 
@@ -30,7 +31,7 @@ class Bare:
 
 @experiment(
     Wide,
-    {"quick": Grid([Wide(), Wide(4, 0.1, "3", (), (), None, None, True)], seeds=2)},
+    {"quick": Grid([Wide(), Wide(4, 0.1, "3", (), (), None, None, "C", True)], seeds=2)},
     {"x": float, "count": int, "word": str, "flag": bool, "solver": ("1", "heun"), "order": (1, 2), "rest": float},
 )
 def wide(config: Wide, seed: int, run: Run) -> Sequence[Row]:
