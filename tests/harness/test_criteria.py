@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy import means
+from toy import checked, means
 from toy.means import LEVEL, PAPER, RATE
 
 from common.harness.reports import findings, report
@@ -89,6 +89,14 @@ def test_of_runs_made_before_criteria_were_stored_nothing_is_known(store: Store,
     specs = plan(PAPER, "quick")
     forge(store.folder(specs[0]), criteria=None)
     assert said_of(specs, store, tmp_path) == ({}, ["rate", "table"])
+
+
+def test_runs_of_another_experiment_say_nothing_of_a_criterion(tmp_path: Path) -> None:
+    paper, store = checked.PAPERS["first"], Store(tmp_path)
+    specs = plan(paper, "quick")
+    launch(specs, store, progress=False)
+    assert {spec.experiment for spec in specs} == {"claimed", "unclaimed"}
+    assert findings.collect(paper, "quick", specs, store).younger == set()
 
 
 def test_a_claim_whose_runs_are_not_there_is_neither(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ class Wide:
 @dataclass(frozen=True)
 class Bare:
     label: int = 7
+    note: str | None = None
 
 
 @experiment(
