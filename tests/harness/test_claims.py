@@ -1,7 +1,9 @@
 """Intervals, verdicts and measures: scipy's own intervals, coverage by simulation, tables with known answers."""
 
 import json
-from math import exp, inf, log, nan
+import re
+from dataclasses import replace
+from math import inf, log, nan
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 from scipy import stats
 from toy.experiments import Noise
 
-from common.harness.studies.claims import Claim, Criterion, Judgement, Quantity, judge, judge_all
+from common.harness.studies.claims import Claim, Criterion, Judgement, Quantity, incomplete, judge, judge_all
+from common.harness.studies.criteria import criterion_hash, criterion_hashes
 from common.harness.studies.experiment import Grid, Row, Run, experiment
 from common.harness.studies.measures import (
     Measure,
@@ -22,7 +25,7 @@ from common.harness.studies.measures import (
     paired_ratio,
     value_at,
 )
-from common.harness.studies.statistics import Estimate, excess, student_t, welch
+from common.harness.studies.statistics import Estimate, student_t
 
 VALUES = [1.1, 0.7, 1.9, 1.2]
 
@@ -66,28 +69,6 @@ def test_values_that_are_not_finite_leave_no_interval(values: list[float]) -> No
 
 def test_a_ratio_of_nought_has_no_logarithm() -> None:
     assert not student_t([1.0, 0.0], "log").has_interval
-
-
-def test_welch_is_the_test_of_unequal_variances() -> None:
-    a, b = [3.0, 4.5, 5.1, 2.2], [7.0, 7.2, 6.9]
-    va, vb = np.var(a, ddof=1) / len(a), np.var(b, ddof=1) / len(b)
-    freedom = (va + vb) ** 2 / (va**2 / 3 + vb**2 / 2)
-    expected = 2 * stats.t.sf(abs(np.mean(a) - np.mean(b)) / (va + vb) ** 0.5, freedom)
-    assert welch(a, b) == pytest.approx(expected)
-    assert welch(a, a) == pytest.approx(1.0)
-
-
-def test_welch_where_no_spread_is_seen_leaves_it_to_the_floor() -> None:
-    assert (welch([1.0], [1.0]), welch([1.0], [1.5]), welch([1.0, 1.0], [2.0, 2.0])) == (1.0, 0.0, 0.0)
-    assert (welch([nan], [nan]), welch([nan], [1.0])) == (1.0, 0.0)
-
-
-def test_excess_over_the_floor() -> None:
-    assert excess(1.0, 1.3, "linear", 0.1) == pytest.approx(0.2)
-    assert excess(10.0, 10.0 * exp(0.3), "log", 0.1) == pytest.approx(0.2)
-    assert excess(nan, nan, "linear", 0.0) <= 0
-    assert excess(nan, 1.0, "linear", 5.0) == inf
-    assert excess(1.0, -1.0, "log", 5.0) == inf
 
 
 @pytest.mark.parametrize(
@@ -151,13 +132,112 @@ def test_a_claim_holds_if_all_hold_and_fails_if_any_fails() -> None:
 
 def test_record_has_exactly_the_keys_of_the_design() -> None:
     record = judged(INSIDE).as_record("repro run toy", "3 runs")
-    keys = "id statement source published measured ci n_seeds criterion verdict command budget deviation"
+    keys = """id kind headline statement source published expected measured ci n_seeds criterion excludes verdict reason
+        command budget deviation"""
     assert list(record) == keys.split()
     assert (record["measured"], record["published"], record["n_seeds"]) == (pytest.approx(1.0), 1.0, 3)
+    assert (record["kind"], record["headline"], record["excludes"], record["reason"]) == ("scaled", False, "", "")
     several = judged(INSIDE, OUTSIDE).as_record("", "")
     assert several["published"] == {"inside": 1.0, "outside": None}
     assert several["measured"]["outside"] == pytest.approx(3.0)
     assert several["ci"]["outside"][0] < 3.0 < several["ci"]["outside"][1]
+
+
+def test_record_carries_what_the_claim_says_of_itself() -> None:
+    derived = quantity("derived", [1.0, 1.01], Criterion(0.5, 1.5), expected=0.75)
+    claim = Claim("id", "", "", (INSIDE, derived), kind="theorem", headline=True, excludes="Euler's method")
+    record = judge(claim, TOY).as_record("", "")
+    assert (record["kind"], record["headline"], record["excludes"]) == ("theorem", True, "Euler's method")
+    assert record["expected"] == {"inside": None, "derived": 0.75}
+
+
+def test_a_claim_that_does_not_say_what_it_excludes_is_incomplete() -> None:
+    whole = Claim("whole", "", "", (INSIDE,), excludes="independent pairs")
+    bare = [Claim("bare", "", "", (INSIDE,)), Claim("blank", "", "", (INSIDE,), kind="theorem", excludes=" ")]
+    assert incomplete([whole]) == []
+    assert incomplete([whole, *bare]) == [
+        "claim 'bare' does not say what it excludes",
+        "claim 'blank' does not say what it excludes",
+    ]
+
+
+NEITHER = Criterion(0.5, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("values", "criterion", "more", "sentence"),
+    [
+        ([0.96, 0.97, 0.98], Criterion(lower=1), {}, "q is 0.97 (0.95 to 0.99); at least 1 was asked."),
+        ([2.9, 3.0, 3.1], NEITHER, {}, "q is 3 (2.8 to 3.2); 0.5 to 1.5 was asked."),
+        ([3.0], Criterion(upper=2.5), {"deterministic": True}, "q is 3; at most 2.5 was asked."),
+        ([0.99, 1.015, 1.04], Criterion(lower=1), {}, "The interval of q, 0.95 to 1.1, straddles 1."),
+        ([0.7, 1.0, 1.3], NEITHER, {}, "The interval of q, 0.25 to 1.7, straddles 0.5 and 1.5."),
+        # Rounded to two digits these would touch the bound, or each other.
+        ([0.9991, 0.9992, 0.9993], Criterion(lower=1), {}, "q is 0.9992 (0.999 to 0.9994); at least 1 was asked."),
+        ([1.005, 1.105, 1.205], Criterion(lower=0.858), {}, "The interval of q, 0.857 to 1.35, straddles 0.858."),
+        ([3.0], NEITHER, {}, "q is 3 in its one seed, which leaves no interval; 0.5 to 1.5 was asked."),
+        ([1.0, inf], NEITHER, {}, "q is not finite in every seed; 0.5 to 1.5 was asked."),
+        ([1.0, -1.0], NEITHER, {"scale": "log"}, "q is not positive in every seed; 0.5 to 1.5 was asked."),
+    ],
+)
+def test_the_reason_is_one_sentence_made_from_the_numbers(
+    values: list[float], criterion: Criterion, more: dict[str, Any], sentence: str
+) -> None:
+    assert judged(quantity("q", values, criterion, **more)).as_record("", "")["reason"] == sentence
+
+
+def test_the_reason_names_the_quantity_that_decides() -> None:
+    assert judged(INSIDE, ACROSS).as_record("", "")["reason"].startswith("The interval of across, ")
+    assert judged(INSIDE, ACROSS, OUTSIDE).as_record("", "")["reason"].startswith("Outside is 3 ")
+    assert judged(INSIDE).as_record("", "")["reason"] == ""
+
+
+def test_a_symbol_at_the_beginning_of_a_reason_stays_as_it_is() -> None:
+    reasons = [
+        judged(quantity(name, [3.0, 3.1], NEITHER)).as_record("", "")["reason"]
+        for name in ("mean kl", "kl of it", "fd_digits", "|x|")
+    ]
+    assert [text.split(" is ")[0] for text in reasons] == ["Mean kl", "kl of it", "fd_digits", "|x|"]
+
+
+def test_what_was_not_run_is_the_reason() -> None:
+    elsewhere = Quantity("there", other, value_at("x"), Criterion(lower=0))
+    assert judge(Claim("id", "", "", (elsewhere,)), TOY).as_record("", "")["reason"] == "Not run."
+    assert judged(INSIDE, elsewhere).as_record("", "")["reason"] == "There was not run."
+
+
+HASHED = Quantity("q", toy, value_at("x", n=3), Criterion(0, 1, "a guess"))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"criterion": Criterion(0, 1.5)},
+        {"criterion": Criterion(-1, 1)},
+        {"measure": value_at("x", n=4)},
+        {"measure": value_at("y", n=3)},
+        {"experiment": other},
+        {"scale": "log"},
+        {"deterministic": True},
+    ],
+)
+def test_the_hash_of_a_criterion_is_of_all_that_decides(changed: dict[str, Any]) -> None:
+    assert criterion_hash(replace(HASHED, **changed)) != criterion_hash(HASHED)
+
+
+def test_the_hash_of_a_criterion_is_not_of_words() -> None:
+    worded = replace(HASHED, name="p", criterion=Criterion(0.0, 1.0, "measured"), published=2.0, unit="bits")
+    assert criterion_hash(worded) == criterion_hash(HASHED)
+    assert re.fullmatch("[0-9a-f]{8}", criterion_hash(HASHED))
+
+
+def test_hashes_are_by_the_experiment_that_is_read() -> None:
+    elsewhere = replace(HASHED, name="p", experiment=other)
+    claims = [Claim("a", "", "", (HASHED, elsewhere)), Claim("b", "", "", (HASHED,), presets=("small",))]
+    assert criterion_hashes(claims) == {
+        "toy": {"a/q": criterion_hash(HASHED), "b/q": criterion_hash(HASHED)},
+        "other": {"a/p": criterion_hash(elsewhere)},
+    }
 
 
 def test_seeds_are_counted_where_they_are_fewest() -> None:
@@ -183,7 +263,7 @@ def test_a_curve_that_never_gets_there_fails_and_says_why() -> None:
 
     found = judge(Claim("id", "", "", (Quantity("q", toy, Measure(never), Criterion(lower=0)),)), TOY)
     assert found.verdict == "fails"
-    assert "not on the curve" in found.measurements[0].error
+    assert found.as_record("", "")["reason"] == "q could not be measured: an error of 0.1 is not on the curve."
 
 
 @pytest.mark.parametrize("measure", [value_at("x"), Measure(lambda table: table["gone"])])

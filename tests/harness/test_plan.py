@@ -22,6 +22,7 @@ class Card:
     """As much of a paper as a plan looks at."""
 
     all_: tuple[Experiment, ...]
+    claims = ()
     slug: str = "card"
 
     @property

@@ -19,7 +19,8 @@ from common.harness.runs.store import Store
 from common.harness.studies.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
-KEYS = "id statement source published measured ci n_seeds criterion verdict command budget deviation"
+KEYS = """id kind headline statement source published expected measured ci n_seeds criterion excludes verdict reason
+    command budget deviation"""
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,14 @@ REPORTS = Path(__file__).resolve().parents[2] / "reports"
 COMMITTED = [slug for slug in discover() if (REPORTS / slug / "quick" / "claims.json").exists()]
 
 
-def test_what_is_zero_but_for_rounding_has_a_floor() -> None:
-    """Another processor rounds otherwise: without a floor, or with one seed, such a number would always have moved."""
+def test_what_is_zero_but_for_rounding_says_below_what_it_is_zero() -> None:
+    """Another processor rounds otherwise: without it such a number would always have moved."""
     bare = [
         (paper.slug, claim.id, quantity.name)
         for paper in discover().values()
         for claim in paper.claims
         for quantity in claim.quantities
-        if quantity.floor == 0 and (quantity.deterministic or 0 < quantity.criterion.upper <= 1e-6)
+        if quantity.zero == 0 and 0 < quantity.criterion.upper <= 1e-6
     ]
     assert not bare
 

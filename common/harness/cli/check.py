@@ -4,71 +4,91 @@ from __future__ import annotations
 
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from common.harness.cli.launching import prepare, start
 from common.harness.cli.wishes import check_device, default_device
 from common.harness.cli.workplace import REPORTS, check_preset, find_paper, runs_folder, shown
 from common.harness.reports import compare as regression
 from common.harness.reports import index
+from common.harness.reports.compare import Baseline, Change, read_baseline
 from common.harness.reports.findings import Findings, collect
+from common.harness.reports.rejudge import rejudge
 from common.harness.reports.report import write
 from common.harness.reports.swap import check_writable, recover
 from common.harness.runs import terminal
-from common.harness.runs.plan import plan
+from common.harness.runs.plan import RunSpec, plan
 from common.harness.runs.store import Store
-from common.harness.studies.errors import UsageError
+from common.harness.studies.experiment import PRESETS
 from common.harness.studies.paper import Paper, discover
 
 
+class Today(NamedTuple):
+    """What a preset gives now."""
+
+    specs: list[RunSpec]
+    found: Findings
+    unmade: list[Change]
+    """A line for every run that could not be made."""
+    store: Store
+
+    def against(self, baseline: Baseline) -> list[Change]:
+        """Everything that a check compares."""
+        grid = regression.compare_grid(self.specs, baseline)
+        return self.unmade + grid + regression.compare(self.found.judgements, baseline)
+
+
 def check(options: Namespace) -> int:
-    """`repro check`: rerun and compare with the committed reports; 1 where something moved."""
-    failed = False
-    everything = []
-    for paper, preset in _committed(options):
-        baseline = regression.read_baseline(REPORTS / paper.slug / preset)
+    """`repro check`: rerun and compare with the committed reports; 1 where something moved or a run is not there.
 
-        def compare(found: Findings, store: Store, known: regression.Baseline = baseline) -> list[Any]:
-            return regression.compare(found.judgements, known)
-
-        changes = _rerun(paper, preset, options, compare)
-        everything += [{"paper": paper.slug, "preset": preset, **change.as_record()} for change in changes]
-        failed |= any(change.failed for change in changes)
+    Where no preset is named, `quick` is rerun, and the reports of the others are judged again from their own rows.
+    """
+    everything: list[tuple[Paper, str, Change]] = []
+    for paper, preset in _committed(options) + _others(options):
+        folder = REPORTS / paper.slug / preset
+        if preset == (options.preset or "quick"):
+            baseline = read_baseline(folder)
+            with _rerun(paper, preset, options) as today:
+                changes = today.against(baseline)
+        else:
+            changes = rejudge(paper, preset, folder, default_device(preset))
+        everything += [(paper, preset, change) for change in changes]
         if not options.json:
             print_changes(paper, preset, changes)
     if options.json:
-        terminal.as_json(everything)
+        terminal.as_json(
+            [{"paper": paper.slug, "preset": preset, **change.as_record()} for paper, preset, change in everything]
+        )
     elif not everything:
         terminal.say("no committed report to compare with; `repro bless PAPER` makes one")
-    return int(failed)
+    return int(any(change.failed for *_, change in everything))
 
 
 def bless(options: Namespace) -> int:
-    """`repro bless`: rerun, show what moved, and make the new report the committed one."""
+    """`repro bless`: rerun, show what moved, and make the new report the committed one; 1 where a run is not there."""
     root = Path(options.into) if options.into else REPORTS
     check_writable(root)
     chosen = [(find_paper(options.slug), check_preset(options.preset or "quick"))] if options.slug else None
+    unmade = False
     for paper, preset in chosen or _committed(options):
         folder = root / paper.slug / preset
-        known = regression.read_baseline(folder) if (folder / "claims.json").exists() else regression.Baseline({}, {})
-
-        def replace(found: Findings, store: Store, known: regression.Baseline = known) -> list[regression.Change]:
-            if found.missing:
-                raise UsageError(f"{len(found.missing)} runs failed, so the committed report stays as it is")
-            changes = regression.compare(found.judgements, known)
-            write(found, store, root)
-            return changes
-
-        changes = _rerun(paper, preset, options, replace)
+        known = read_baseline(folder) if (folder / "claims.json").exists() else Baseline()
+        with _rerun(paper, preset, options) as today:
+            changes = today.against(known)
+            if not today.unmade:
+                write(today.found, today.store, root)
+        unmade |= bool(today.unmade)
         if options.json:
             terminal.as_json([change.as_record() for change in changes])
-        else:
-            print_changes(paper, preset, changes)
-            terminal.say(f"the committed report now is {shown(folder)}")
+            continue
+        print_changes(paper, preset, changes)
+        became = "stays as it is:" if today.unmade else "now is"
+        terminal.say(f"the committed report {became} {shown(folder)}")
     index.rebuild(root)
-    return 0
+    return int(unmade)
 
 
 def _committed(options: Namespace) -> list[tuple[Paper, str]]:
@@ -81,28 +101,44 @@ def _committed(options: Namespace) -> list[tuple[Paper, str]]:
     return [(paper, preset) for slug, paper in discover().items() if (REPORTS / slug / preset / "claims.json").exists()]
 
 
-def _rerun(
-    paper: Paper, preset: str, options: Namespace, then: Callable[[Findings, Store], list[regression.Change]]
-) -> list[regression.Change]:
-    """Run a preset in a store of its own (with --reuse, take finished runs), and do `then` before that store goes."""
+def _others(options: Namespace) -> list[tuple[Paper, str]]:
+    """The other presets that have a committed report, where none is named."""
+    papers = [find_paper(options.slug)] if options.slug else list(discover().values())
+    return [
+        (paper, preset)
+        for paper in papers
+        for preset in PRESETS
+        if options.preset is None and preset != "quick" and (REPORTS / paper.slug / preset / "claims.json").exists()
+    ]
+
+
+@contextmanager
+def _rerun(paper: Paper, preset: str, options: Namespace) -> Iterator[Today]:
+    """Run a preset in a store of its own, which goes afterwards; with --reuse, take finished runs."""
     device = options.device or default_device(preset)
     specs = plan(paper, preset, device=device)
     check_device(device, None)
     with tempfile.TemporaryDirectory(prefix="repro-check-") as fresh:
         store = Store(runs_folder() if options.reuse else Path(fresh))
         prepare([paper], [spec for spec in specs if not store.finished(spec)])
-        start(specs, store, options, f"repro run {paper.slug} --preset {preset}")
-        return then(collect(paper, preset, specs, store), store)
+        outcome = start(specs, store, options, f"repro run {paper.slug} --preset {preset}")
+        found = collect(paper, preset, specs, store)
+        yield Today(specs, found, regression.unmade(found.missing, outcome.failed), store)
 
 
-def print_changes(paper: Paper, preset: str, changes: Sequence[regression.Change]) -> None:
-    """Print what moved, and one line that sums up."""
+def print_changes(paper: Paper, preset: str, changes: Sequence[Change]) -> None:
+    """Print what moved, the runs that are not there, and one line that sums up."""
     moved = [change for change in changes if change.failed or change.why]
     failed = [change for change in changes if change.failed]
-    if moved:
-        rows = [
-            (change.claim, change.what, change.before, change.now, ("FAILED: " if change.failed else "") + change.why)
-            for change in moved
-        ]
+    rows = [
+        (change.claim, change.what, change.before, change.now, ("FAILED: " if change.failed else "") + change.why)
+        for change in moved
+        if change.claim is not None
+    ]
+    if rows:
         terminal.table(("Claim", "What", "Committed", "Now", ""), rows, title=f"{paper.slug} {preset}")
+    for change in failed:
+        if change.claim is None:
+            counts = f" ({change.before}; now {change.now})" if change.before != "–" else ""
+            terminal.say(f"FAILED  {change.what}: {change.why}{counts}")
     terminal.say(f"{paper.slug} {preset}: {len(changes)} compared, {len(moved)} moved, {len(failed)} of them too far")

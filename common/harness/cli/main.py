@@ -22,7 +22,10 @@ COMMANDS = {
     "run": ("common.harness.cli.run:run", "run a paper's experiments and judge its claims"),
     "status": ("common.harness.cli.status:status", "what is finished, under way, broken off or failed, and disk use"),
     "report": ("common.harness.cli.report:report", "write reports/ from finished runs"),
-    "check": ("common.harness.cli.check:check", "rerun and compare with the committed report"),
+    "check": (
+        "common.harness.cli.check:check",
+        "rerun quick, rejudge the others, and compare with the committed reports",
+    ),
     "bless": ("common.harness.cli.check:bless", "make what runs now the committed report, showing what moved"),
     "new": ("common.harness.cli.new:new", "start a paper: package, page, test and nav entry"),
     "site": ("common.harness.cli.site:site", "build the site"),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from common.harness.runs.plan import RunSpec
 from common.harness.runs.store import Store
-from common.harness.studies.claims import Judgement, judge_all
+from common.harness.studies.claims import Judgement, Quantity, judge_all
+from common.harness.studies.criteria import younger
 from common.harness.studies.paper import Paper
 from common.harness.studies.wording import duration
 
@@ -50,6 +51,30 @@ class Findings:
             for measurement in judgement.measurements
             if measurement.error
         ]
+
+    @property
+    def younger(self) -> set[tuple[str, str]]:
+        """Claim and quantity, where the criterion is not the one that each run stored when it was made."""
+        return {
+            (judgement.claim.id, measurement.quantity.name)
+            for judgement in self.judgements
+            for measurement in judgement.measurements
+            if younger(judgement.claim.id, measurement.quantity, self._stored(measurement.quantity))
+        }
+
+    @property
+    def of_unknown_age(self) -> list[str]:
+        """The claims that rest on runs which stored no criteria: those made before runs did."""
+        return [
+            judgement.claim.id
+            for judgement in self.judgements
+            if any(None in self._stored(measurement.quantity) for measurement in judgement.measurements)
+        ]
+
+    def _stored(self, quantity: Quantity) -> list[Mapping[str, str] | None]:
+        """The criteria that each run behind `quantity` was made under."""
+        runs = [spec for spec in self.finished if spec.asked and spec.experiment == quantity.experiment.name]
+        return [self.about[spec.address].get("criteria") for spec in runs]
 
     def _budget(self, judgement: Judgement) -> str:
         used = {measurement.quantity.experiment.name for measurement in judgement.measurements}

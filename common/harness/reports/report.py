@@ -2,14 +2,16 @@
 
     runs.csv         every row of every finished run, with its `experiment`, config fields and seed; no times
     values.csv       claim, quantity, seed, value: what each claim's interval is made of
-    claims.json      list of objects: id statement source published measured ci n_seeds criterion verdict command budget
-                     deviation; with several quantities published, measured, ci and criterion are objects by name
+    claims.json      list of objects: id kind headline statement source published expected measured ci n_seeds criterion
+                     excludes verdict reason command budget deviation; with several quantities published, expected,
+                     measured, ci and criterion are objects by name
     claims.md        the same as a table; verdicts are <span class="verdict holds|fails|inconclusive">
     figures/*.svg    the figures whose experiments the preset has
     figures.md       each figure with alternative text and caption, between the snippet markers [start:name] [end:name],
                      so that a page includes all of them or one, `--8<-- "reports/edm/quick/figures.md:name"`. Paths
                      begin with `../reports/`, right for docs/weeks/NN-slug.md where docs/reports leads to reports/
-    provenance.json  commands, commits, versions, machine, times, memory, the addresses of the runs
+    provenance.json  commands, commits, versions, machine, times, memory, the addresses of the runs, and which criteria
+                     are younger than their runs
 
 The files depend on the runs and the card alone: written twice, they are the same bit for bit. They are written beside
 the old report and take its place when complete. `index.py` keeps what spans papers.
@@ -155,9 +157,18 @@ def _provenance(findings: Findings) -> dict[str, Any]:
         "threads": _distinct(run["threads"] for run in about.values()),
         "missing": len(findings.missing),
         **_cost(list(about.values())),
+        "criteria_younger_than_runs": _by_claim(findings.younger),
+        "criteria_age_unknown": findings.of_unknown_age,
         "experiments": experiments,
         "addresses": sorted(about),
     }
+
+
+def _by_claim(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for claim, quantity in sorted(pairs):
+        found.setdefault(claim, []).append(quantity)
+    return found
 
 
 def _cost(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from common.harness.runs.overrides import override
+from common.harness.studies.criteria import criterion_hashes
 from common.harness.studies.errors import UsageError, unknown
 from common.harness.studies.experiment import PRESETS, Experiment, Grid, Resources
 from common.harness.studies.study import StudyError
@@ -44,6 +45,8 @@ class RunSpec:
     needs: Mapping[str, RunSpec] = field(default_factory=dict)
     asked: bool = True
     """False for a run that is here only because another run needs it: its rows are no result of the preset."""
+    criteria: Mapping[str, str] = field(default_factory=dict)
+    """The hashes of the criteria that will judge its rows: kept with the run, and no part of its address."""
 
     @cached_property
     def address(self) -> str:
@@ -143,6 +146,7 @@ class _Expansion:
     def __init__(self, paper: Paper, preset: str, device: str) -> None:
         self.paper, self.preset, self.device = paper, preset, device
         self.known = set(paper.experiments.values())
+        self.criteria = criterion_hashes(paper.claims)
         self.specs: dict[str, RunSpec] = {}
         self.asked: set[str] = set()
 
@@ -177,6 +181,7 @@ class _Expansion:
             self.device,
             resources,
             needs,
+            criteria=self.criteria.get(name, {}),
         )
         return self.specs.setdefault(spec.address, spec)
 

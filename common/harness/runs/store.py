@@ -213,6 +213,7 @@ def describe(spec: RunSpec) -> dict[str, Any]:
         "seed": spec.seed,
         "device": spec.device,
         "needs": {key: need.address for key, need in spec.needs.items()},
+        "criteria": dict(spec.criteria),
     }
 
 

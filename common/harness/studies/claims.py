@@ -19,6 +19,7 @@ from math import inf, isfinite, nan
 from typing import TYPE_CHECKING, Any, Literal
 
 from common.harness.studies.measures import Measure, NotReached
+from common.harness.studies.reasons import reason
 from common.harness.studies.statistics import Estimate, Scale, student_t
 
 if TYPE_CHECKING:
@@ -57,6 +58,15 @@ class Criterion:
             return f"≥ {self.lower:.4g}"
         return f"{self.lower:.4g} to {self.upper:.4g}"
 
+    def room(self, estimate: Estimate) -> float:
+        """How far inside the interval lies: its distance to the nearest bound as a share of half the criterion's width,
+        or with one bound, of the larger of bound and mean."""
+        if isfinite(self.lower) and isfinite(self.upper):
+            scale = (self.upper - self.lower) / 2
+        else:
+            scale = max(abs(self.lower if isfinite(self.lower) else self.upper), abs(estimate.mean))
+        return min(estimate.low - self.lower, self.upper - estimate.high) / (scale or 1.0)
+
     def judge(self, estimate: Estimate) -> Verdict:
         """The verdict for an interval: inside the criterion, outside it, or across its boundary."""
         if estimate.n == 0:
@@ -77,9 +87,7 @@ class Quantity:
     """One number of a claim.
 
     `measure(table)` returns a Series indexed by seed: `table` holds the rows of `experiment` in the preset at hand,
-    with the config's fields and `seed` as columns. `common.harness.studies.measures` has the usual ones. `floor` is the
-    smallest difference that matters to `repro check`, in the quantity's own unit (on the log scale a difference of
-    logs: 0.05 is 5 %).
+    with the config's fields and `seed` as columns. `common.harness.studies.measures` has the usual ones.
 
     `scale="log"` is for ratios: geometric mean, multiplicative interval. `deterministic=True` says that no randomness
     enters, so that one seed is enough for a verdict.
@@ -97,8 +105,15 @@ class Quantity:
     """What is measured, where the name does not say it: "mean KL × 10³, diagonal fit"."""
     unit: str = ""
     floor: float = 0.0
+    """What `tolerance` and `zero` replace: a difference that `repro check` allows where no tolerance is stated, in the
+    quantity's own unit (on the log scale, of logs). Not for new quantities."""
     scale: Scale = "linear"
     deterministic: bool = False
+    tolerance: float | None = None
+    """How far `repro check` lets the value of a seed move: by a factor of 1 + tolerance, either way. None: as far as
+    the experiment says."""
+    zero: float = 0.0
+    """For a number that is zero but for rounding: whatever is no larger counts as zero in `repro check`."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +164,16 @@ class Judgement:
         return "fails" if "fails" in verdicts else "inconclusive"
 
     @property
+    def deciding(self) -> Measurement:
+        """What the verdict hangs on: the first that fails, else the first that leaves it open, else the one that has
+        least room."""
+        for verdict in ("fails", "inconclusive"):
+            for measurement in self.measurements:
+                if measurement.verdict == verdict:
+                    return measurement
+        return min(self.measurements, key=lambda m: m.quantity.criterion.room(m.estimate))
+
+    @property
     def n_seeds(self) -> int:
         """The number of seeds of the quantity that has fewest."""
         return min(measurement.estimate.n for measurement in self.measurements)
@@ -163,18 +188,28 @@ class Judgement:
 
         return {
             "id": self.claim.id,
+            "kind": self.claim.kind,
+            "headline": self.claim.headline,
             "statement": self.claim.statement,
             "source": self.claim.source,
             "published": each(lambda m: m.quantity.published),
+            "expected": each(lambda m: m.quantity.expected),
             "measured": each(lambda m: plain(m.estimate.mean) if m.estimate.n else None),
             "ci": each(lambda m: [m.estimate.low, m.estimate.high] if m.estimate.has_interval else None),
             "n_seeds": self.n_seeds,
             "criterion": each(lambda m: state(m.quantity.criterion)),
+            "excludes": self.claim.excludes,
             "verdict": self.verdict,
+            "reason": reason(self),
             "command": command,
             "budget": budget,
             "deviation": self.claim.deviation,
         }
+
+
+def incomplete(claims: Sequence[Claim]) -> list[str]:
+    """What claims leave out that each must say, a line each: theorems too can be met by a wrong method."""
+    return [f"claim '{claim.id}' does not say what it excludes" for claim in claims if not claim.excludes.strip()]
 
 
 def plain(value: float) -> float | str:
