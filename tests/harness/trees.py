@@ -37,7 +37,7 @@ def python(tree: Path, *arguments: str, said: str = "", **environment: str) -> s
 
 def repro(tree: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `repro` in `tree`."""
-    return python(tree, "-m", "common.harness.cli.main", *arguments, **environment)
+    return python(tree, "-m", "common.harness.cli", *arguments, **environment)
 
 
 class Answer(NamedTuple):
