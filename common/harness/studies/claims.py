@@ -57,6 +57,12 @@ class Criterion:
             return f"≥ {self.lower:.4g}"
         return f"{self.lower:.4g} to {self.upper:.4g}"
 
+    def room(self, estimate: Estimate) -> float:
+        """How far an interval stays from the nearest bound, as a part of the larger of the two: 0 at the bound."""
+        pairs = [(estimate.low, self.lower), (estimate.high, self.upper)]
+        rooms = [abs(end - bound) / (max(abs(end), abs(bound)) or 1.0) for end, bound in pairs if isfinite(bound)]
+        return min(rooms)
+
     def judge(self, estimate: Estimate) -> Verdict:
         """The verdict for an interval: inside the criterion, outside it, or across its boundary."""
         if estimate.n == 0:
@@ -147,6 +153,15 @@ class Judgement:
         if verdicts == {"holds"}:
             return "holds"
         return "fails" if "fails" in verdicts else "inconclusive"
+
+    @property
+    def deciding(self) -> Measurement:
+        """The first quantity that fails, else the first that is inconclusive, else the one nearest its bound."""
+        for verdict in ("fails", "inconclusive"):
+            for measurement in self.measurements:
+                if measurement.verdict == verdict:
+                    return measurement
+        return min(self.measurements, key=lambda each: each.quantity.criterion.room(each.estimate))
 
     @property
     def n_seeds(self) -> int:
