@@ -5,22 +5,35 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from common.harness.studies.paper import discover
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 LONGEST = 320
+LINTERS = {
+    "ruff check": "ruff check .",
+    "ruff format": "ruff format --check .",
+    "mypy": "mypy",
+    "import contracts": "lint-imports",
+}
 
 
-@pytest.mark.parametrize(
-    "command",
-    [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",)],
-    ids=["ruff check", "ruff format", "mypy", "import contracts"],
-)
-def test_tools_find_nothing(command: tuple[str, ...]) -> None:
-    done = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True)
+@pytest.mark.parametrize("command", LINTERS.values(), ids=LINTERS)
+def test_tools_find_nothing(command: str) -> None:
+    tool, *arguments = command.split()
+    done = subprocess.run([BIN / tool, *arguments], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_hooks_of_pre_commit_are_these_tools() -> None:
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert local["repo"] == "local"
+    assert {hook["name"]: hook["entry"] for hook in local["hooks"]} == {
+        name: f".venv/bin/{command}" for name, command in LINTERS.items()
+    }
+    assert all((hook["language"], hook["pass_filenames"]) == ("system", False) for hook in local["hooks"])
 
 
 def test_no_module_is_too_long() -> None:

@@ -1,5 +1,6 @@
 """Distances against closed forms, other libraries and hand-counted sets, and floors against known expectations."""
 
+from functools import partial
 from itertools import permutations
 from math import exp, sqrt
 
@@ -10,6 +11,7 @@ import scipy.stats
 import torch
 from scipy.spatial.distance import cdist, pdist
 
+from common.metrics import distances
 from common.metrics.distances import energy_distance, median_distance, mmd, sliced_w2, w2
 from common.metrics.floor import floor, resampled
 from common.metrics.frechet import frechet_distance, moments
@@ -141,15 +143,44 @@ def test_sliced_w2_draws_its_directions_from_the_generator():
 def test_energy_distance_is_scipys_on_the_line():
     x, y = normal(200, 1), 0.5 + 2 * normal(150, 1, seed=1)
     expected = scipy.stats.energy_distance(x[:, 0].numpy(), y[:, 0].numpy())
-    # geomloss takes a distance of 0, a point's to itself, for 1e-4.
-    assert energy_distance(x, y) == pytest.approx(expected, abs=1e-5)
+    assert energy_distance(x, y) == pytest.approx(expected, rel=1e-10)
 
 
 def test_energy_distance_from_all_pairs_of_images():
     x, y = normal(40, 1, 2, 3), 0.3 + normal(30, 1, 2, 3, seed=1)
     a, b = x.flatten(1).numpy(), y.flatten(1).numpy()
     squared = 2 * cdist(a, b).mean() - cdist(a, a).mean() - cdist(b, b).mean()
-    assert energy_distance(x, y) == pytest.approx(sqrt(squared), abs=1e-5)
+    assert energy_distance(x, y) == pytest.approx(sqrt(squared), rel=1e-10)
+
+
+def test_energy_distance_of_two_pairs_of_points_by_hand():
+    """x = {0, 4}, y = {1, 1} on a line: D² = 2 (1 + 3) / 2 - 4 / 2 - 0 = 2; equal points count 0."""
+    x, y = torch.tensor([[0.0], [4.0]]), torch.ones(2, 1)
+    assert energy_distance(x, y) == pytest.approx(sqrt(2), rel=1e-15)
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1e-4, 1e-6, 1e6])
+def test_energy_distance_squared_scales_as_the_data(scale):
+    """E(cX, cY) = c E(X, Y), for near laws too: their E is 4e-3 of the distances that it is the difference of."""
+    for y in (0.5 + 2 * normal(150, 3, seed=1), normal(150, 3, seed=1)):
+        x = normal(200, 3)
+        expected = scale * energy_distance(x, y) ** 2
+        assert energy_distance(scale * x, scale * y) ** 2 == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_same_points_in_another_order_are_0_apart(scale):
+    x = scale * normal(1500, 2)
+    shuffled = x[torch.randperm(len(x), generator=generator())]
+    assert energy_distance(x, x) == 0
+    assert energy_distance(x, shuffled) == 0
+
+
+def test_energy_distance_is_the_same_in_blocks(monkeypatch):
+    x, y = normal(40, 2), 0.3 + normal(30, 2, seed=1)
+    whole = energy_distance(x, y)
+    monkeypatch.setattr(distances, "_distances", partial(distances._distances, block=7 * 30))
+    assert energy_distance(x, y) == whole
 
 
 def test_mmd_of_two_points_is_the_kernels():

@@ -14,6 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def make_tree(folder: Path) -> Path:
     """Copy what the command needs into `folder`."""
+    # On its first day on a machine matplotlib looks for fonts, and says so on standard error if that takes long.
+    import matplotlib.font_manager  # noqa: F401
+
     for name in ("common", "papers", "docs", "reports"):
         shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("mkdocs.yml", "pyproject.toml", "requirements.lock"):

@@ -7,6 +7,7 @@ from argparse import Namespace
 from typing import Any
 
 from common.harness.cli.workplace import REPORTS
+from common.harness.reports.lines import tally
 from common.harness.runs import terminal
 from common.harness.studies.paper import discover
 from common.harness.studies.wording import duration
@@ -48,14 +49,8 @@ def list_papers(options: Namespace) -> int:
                 f"{record['title']} ({record['theme']})" if first else "",
                 record["preset"],
                 duration(seconds) if seconds is not None else "–",
-                _tally(list(verdicts.values())) if verdicts is not None else "not run yet",
+                tally(verdicts.values()) if verdicts is not None else "not run yet",
             )
         )
     terminal.table(("Week", "Paper", "Title", "Preset", "Time on 1 core", "Claims, last time"), rows)
     return 0
-
-
-def _tally(verdicts: list[str]) -> str:
-    counts = {word: verdicts.count(word) for word in ("holds", "fails", "inconclusive")}
-    words = {"holds": ("holds", "hold"), "fails": ("fails", "fail"), "inconclusive": ("inconclusive",) * 2}
-    return ", ".join(f"{count} {words[word][count != 1]}" for word, count in counts.items() if count)

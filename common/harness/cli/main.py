@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from common.harness.runs.terminal import readers_may_leave
 from common.harness.studies.errors import UsageError, unknown
 from common.harness.studies.experiment import PRESETS
 
@@ -55,6 +55,11 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     for name in ("run", "report", "status", "check", "bless"):
         sub[name].add_argument("slug", nargs="?", metavar="paper", help="a paper's short name, from `repro list`")
         sub[name].add_argument("--preset", help=" | ".join(PRESETS))
+    for name in ("run", "report"):
+        sub[name].add_argument("--seeds", help="0..4, or 0,2,7 (default: the preset's)")
+        sub[name].add_argument(
+            "--only", metavar="experiment", help="these experiments (separated by commas), with what they need"
+        )
     for name in ("run", "check", "bless"):
         sub[name].add_argument("--workers", help="processes; 0 runs here, one after another (default: one per core)")
     for name in ("run", "report", "check", "bless"):
@@ -66,15 +71,17 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
         "Exit code 1: a run failed, or a claim fails that the committed report does not already record as failing."
     )
     sub["run"].add_argument("--all", action="store_true", help="every paper")
-    sub["run"].add_argument("--seeds", help="0..4, or 0,2,7 (default: the preset's)")
-    sub["run"].add_argument(
-        "--only", metavar="experiment", help="these experiments (separated by commas), with what they need"
-    )
+    sub["run"].add_argument("--long", action="store_true", help="show every quantity of every claim")
     sub["run"].add_argument("--address", help="of a running Ray cluster: auto, or host:port")
     sub["run"].add_argument("--dry-run", action="store_true", help="show what would run")
     sub["run"].add_argument("--offline", action="store_true", help="never download: name the data that is missing")
     for name in ("report", "bless"):
         sub[name].add_argument("--into", default="", metavar="folder", help="write there (default: reports/)")
+    sub["report"].usage = "repro report [paper] [options] [--<experiment field> value ...]"
+    sub["report"].epilog = (
+        "With --seeds, --only or fields it reports on your own variation of a preset (quick, unless you say another) "
+        "and takes --into. A claim that the variation's runs cannot show is left out."
+    )
     sub["report"].add_argument(
         "--partial", action="store_true", help="replace a report by one that lacks more of the preset's runs"
     )
@@ -109,20 +116,17 @@ def split_overrides(argv: Sequence[str], known: argparse.ArgumentParser) -> tupl
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    verbose = "--verbose" in argv
-    try:
-        return _main(argv)
-    except UsageError as error:
-        if verbose:
-            raise
-        print(f"repro: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("repro: stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `repro list | head`: the reader has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    with readers_may_leave():
+        try:
+            return _main(argv)
+        except UsageError as error:
+            if "--verbose" in argv:
+                raise
+            print(f"repro: {' '.join(str(error).split())}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("repro: stopped", file=sys.stderr)
+            return 130
 
 
 def _main(argv: list[str]) -> int:
@@ -134,12 +138,13 @@ def _main(argv: list[str]) -> int:
     if not command.startswith("-") and command not in COMMANDS:
         raise unknown("command", command, COMMANDS)
     given, overrides = argv, dict[str, str]()
-    if command == "run":
-        argv, overrides = split_overrides(argv, sub["run"])
+    if command in ("run", "report"):
+        argv, overrides = split_overrides(argv, sub[command])
     try:
         options = top.parse_args(argv)
     except SystemExit as leaving:  # --help
         return int(leaving.code or 0)
-    options.argv, options.overrides, options.known = given, overrides, list(sub["run"]._option_string_actions)
+    options.argv, options.overrides = given, overrides
+    options.known = list(sub[options.command]._option_string_actions)
     module, _, function = COMMANDS[options.command][0].partition(":")
     return int(getattr(importlib.import_module(module), function)(options))

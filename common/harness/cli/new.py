@@ -28,7 +28,7 @@ NAV_ENTRY = re.compile(r"^(?P<indent>\s+)- .*\bweeks/(?P<week>\d+)-[\w-]+\.md\s*
 
 
 def new(options: Namespace) -> int:
-    """Write the files, run the quick preset once and write its report, so that the page has something to terminal."""
+    """Write the files, run the quick preset once and write its report, so that the page has something to show."""
     week, slug = parse_name(options.name)
     if not re.fullmatch(r"\d{4}\.\d{4,5}", options.arxiv):
         raise UsageError(f"--arxiv '{options.arxiv}' is not an arXiv number; write it as 2206.00364, without a version")
@@ -56,7 +56,7 @@ def report_on(paper: Paper, specs: Sequence[RunSpec], store: Store) -> list[Path
     found = collect(paper, "quick", specs, store)
     folder = write(found, store, REPORTS)
     index.rebuild(REPORTS)
-    print_claims([{"paper": paper.slug, "preset": "quick", **record} for record in found.records])
+    print_claims(f"{paper.slug} quick", found.judgements)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return [*files, REPORTS / paper.slug / "chips.md", REPORTS / "results.md", REPORTS / "index.json"]
 

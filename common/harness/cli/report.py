@@ -1,4 +1,4 @@
-"""`repro report`: write reports/ from finished runs."""
+"""`repro report`: write reports/ from finished runs, or a report on one's own variation of a preset elsewhere."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from common.harness.cli.wishes import default_device, paper_has
+from common.harness.cli.wishes import default_device, paper_has, variation
 from common.harness.cli.workplace import REPORTS, check_preset, find_paper, runs_folder, shown
 from common.harness.reports import index
 from common.harness.reports.findings import Findings, collect, is_fuller
+from common.harness.reports.lines import tally
 from common.harness.reports.report import write
 from common.harness.reports.swap import check_writable
 from common.harness.runs import terminal
 from common.harness.runs.plan import plan
 from common.harness.runs.store import Store
-from common.harness.studies.claims import VERDICTS
 from common.harness.studies.errors import UsageError
 from common.harness.studies.experiment import PRESETS
 from common.harness.studies.paper import discover
@@ -23,10 +23,16 @@ from common.harness.studies.paper import discover
 
 def report(options: Namespace) -> int:
     """`repro report`: write reports/ from finished runs."""
-    root = Path(options.into) if options.into else REPORTS
-    check_writable(root)
     papers = [find_paper(options.slug)] if options.slug else list(discover().values())
-    presets = [check_preset(options.preset)] if options.preset else list(PRESETS)
+    varied = variation(papers, options)
+    root = Path(options.into) if options.into else REPORTS
+    if varied and (not options.into or root.resolve().is_relative_to(REPORTS.resolve())):
+        raise UsageError(
+            f"a report on{varied.as_options()} is your own; give it a folder outside reports/: --into mine"
+        )
+    check_writable(root)
+    # A variation is of one preset, by default that of `repro run`.
+    presets = [check_preset(options.preset or "quick")] if options.preset or varied else list(PRESETS)
     store = Store(runs_folder())
     written: list[dict[str, Any]] = []
     left: list[str] = []
@@ -34,7 +40,9 @@ def report(options: Namespace) -> int:
         for preset in presets:
             if not paper_has(paper, preset):
                 continue
-            found = collect(paper, preset, plan(paper, preset, device=options.device or default_device(preset)), store)
+            device = options.device or default_device(preset)
+            specs = plan(paper, preset, seeds=varied.seeds, only=varied.only, overrides=varied.fields, device=device)
+            found = collect(paper, preset, specs, store, varied)
             if not found.finished:
                 continue
             if not options.partial and is_fuller(root, found):
@@ -43,12 +51,13 @@ def report(options: Namespace) -> int:
                 continue
             folder = write(found, store, root)
             written.append({"paper": paper.slug, "preset": preset, "folder": str(folder), **_completeness(found)})
+    run = f"repro run {options.slug or '--all'}" + (f" --preset {options.preset}" if options.preset else "")
+    run += varied.as_options()
     if options.preset and left and not written:
-        run = f"`repro run {options.slug or '--all'} --preset {options.preset}`"
-        raise UsageError(f"{left[0]} and the report there has more; {run} makes them, --partial writes all the same")
+        raise UsageError(f"{left[0]} and the report there has more; `{run}` makes them, --partial writes all the same")
     if not written and not left:
-        which = f"{options.slug or 'any paper'} in {options.preset or 'any preset'}"
-        raise UsageError(f"no finished runs of {which}; `repro run {options.slug or '--all'}` makes them")
+        which = f"{options.slug or 'any paper'} in {options.preset or (presets[0] if varied else 'any preset')}"
+        raise UsageError(f"no finished runs of {which}{varied.as_options()}; `{run}` makes them")
     index.rebuild(root)
     if options.json:
         terminal.as_json(written)
@@ -57,17 +66,20 @@ def report(options: Namespace) -> int:
         terminal.say(f"{text}; --partial writes it all the same")
     for line in written:
         terminal.say(f"{line['paper']} {line['preset']}: {shown(Path(line['folder']))}, {line['verdicts']}")
+        for claim, why in line["left_out"].items():
+            terminal.say(f"  left out: {claim}: {why}")
         for missing in line["missing"]:
             terminal.say(f"  not run: {missing}")
         if line["missing"]:
-            terminal.say(f"  `repro run {line['paper']} --preset {line['preset']}` makes what is missing")
+            terminal.say(f"  `{line['command']}` makes what is missing")
     return 0
 
 
 def _completeness(found: Findings) -> dict[str, Any]:
-    verdicts = [judgement.verdict for judgement in found.judgements]
     return {
         "runs": len(found.finished),
         "missing": [str(spec) for spec in found.missing],
-        "verdicts": ", ".join(f"{verdicts.count(v)} {v}" for v in VERDICTS if v in verdicts) or "no claims",
+        "command": found.command,
+        "left_out": dict(found.left_out),
+        "verdicts": tally(judgement.verdict for judgement in found.judgements),
     }

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.harness.cli.launching import prepare, start
-from common.harness.cli.wishes import check_device, check_overrides, default_device, paper_has, parse_seeds
+from common.harness.cli.wishes import check_device, default_device, paper_has, variation
 from common.harness.cli.workplace import REPORTS, ROOT, check_preset, find_paper, runs_folder, shown
 from common.harness.reports import index
 from common.harness.reports.compare import recorded_failures
-from common.harness.reports.findings import Findings, collect, is_current
-from common.harness.reports.lines import print_claims
+from common.harness.reports.findings import Findings, Variation, collect, is_current, report_command
+from common.harness.reports.lines import print_claims, tally
 from common.harness.reports.report import write
 from common.harness.reports.swap import recover
 from common.harness.runs import terminal
@@ -32,15 +32,12 @@ def run(options: Namespace) -> int:
     preset = check_preset(options.preset or "quick")
     papers = list(discover().values()) if options.all else [find_paper(options.slug)]
     device = options.device or default_device(preset)
-    only = None if options.only is None else options.only.split(",")
-    if options.overrides:
-        check_overrides(papers, only, options)
+    varied = variation(papers, options)
     if options.offline:
         os.environ["REPRO_OFFLINE"] = "1"
-    seeds = parse_seeds(options.seeds)
     store = Store(runs_folder())
     planned = {
-        paper.slug: plan(paper, preset, seeds=seeds, only=only, overrides=options.overrides, device=device)
+        paper.slug: plan(paper, preset, seeds=varied.seeds, only=varied.only, overrides=varied.fields, device=device)
         for paper in papers
         if options.slug or paper_has(paper, preset)
     }
@@ -50,29 +47,28 @@ def run(options: Namespace) -> int:
     check_device(device, options.address)
     prepare(papers, [spec for spec in specs if not store.finished(spec)])
     outcome = start(specs, store, options, as_typed(options.argv, options.address))
-    findings = [collect(paper, preset, planned[paper.slug], store) for paper in papers if paper.slug in planned]
-    records = [
-        {"paper": found.paper.slug, "preset": preset, **record}
-        for found in findings
-        for judgement, record in zip(found.judgements, found.records, strict=True)
-        if not options.overrides and (only is None or any(measured.values for measured in judgement.measurements))
-    ]
-    whole = seeds is None and only is None and not options.overrides
+    findings = [collect(paper, preset, planned[paper.slug], store, varied) for paper in papers if paper.slug in planned]
+    # What other configs show is no verdict on the paper's claim; `repro report` says what they show.
+    judged = [found for found in findings if found.judgements and not varied.fields]
+    records = [{"paper": found.paper.slug, "preset": preset, **record} for found in judged for record in found.records]
     if options.json:
         terminal.as_json(records)
-    elif records:
-        print_claims(records)
-    for line in (line for found in findings for line in found.unmeasured if records):
-        terminal.warn(line)
-    if whole:
+    for found in judged:
+        if not options.json:
+            print_claims(f"{found.paper.slug} {preset}", found.judgements, options.long)
+        for line in found.unmeasured:
+            terminal.warn(line)
+    if not varied:
         _leave_reports(findings, store, bool(outcome.finished))
     for slug in planned:
         recover(REPORTS / slug / preset)
     failing = [record for record in records if record["verdict"] == "fails"]
     news = [record for record in failing if record["id"] not in recorded_failures(REPORTS / record["paper"] / preset)]
     if not options.json:
-        _closing_words(outcome, store, whole, bool(options.overrides))
+        _closing_words(outcome, store, varied, findings)
         _say_what_fails(failing, news)
+        for found in judged:
+            terminal.say(f"{found.paper.slug} {preset}: {tally(each.verdict for each in found.judgements)}")
     return 1 if outcome.failed or news else 0
 
 
@@ -98,15 +94,17 @@ def _leave_reports(findings: Sequence[Findings], store: Store, something_ran: bo
     index.rebuild(root)
 
 
-def _closing_words(outcome: Outcome, store: Store, whole: bool, changed: bool) -> None:
+def _closing_words(outcome: Outcome, store: Store, varied: Variation, findings: Sequence[Findings]) -> None:
     done, kept, failed = len(outcome.finished), len(outcome.reused), len(outcome.failed)
     terminal.say(f"\n{done} runs made, {kept} reused" + (f", {failed} failed" if failed else ""))
     for failure in outcome.failed:
         terminal.say(f"failed  {failure.spec}: {failure.message}")
-    if changed:
-        terminal.say("fields were changed, so the claims are not judged; the rows are with the runs")
+    if varied.fields:
+        terminal.say("fields were changed, so the claims are not judged here")
     terminal.say(f"runs    {shown(store.root)}")
-    if whole:
+    for found in findings if varied else ():
+        terminal.say(f"report  `{report_command(found)}` reports on these runs")
+    if not varied:
         terminal.say(f"report  {shown(store.root / 'reports')}")
         terminal.say("        `repro report` writes it into reports/, from where the site takes it")
         site = ROOT / "site" / "index.html"

@@ -7,6 +7,7 @@ import re
 from argparse import Namespace
 from collections.abc import Sequence
 
+from common.harness.reports.findings import Variation
 from common.harness.runs.overrides import check_fields, fields_of
 from common.harness.studies.errors import UsageError
 from common.harness.studies.paper import Paper
@@ -15,10 +16,18 @@ MOST_SEEDS = 10_000
 """More are a slip of the finger."""
 
 
+def variation(papers: Sequence[Paper], options: Namespace) -> Variation:
+    """What the command line asks for otherwise than the preset. UsageError for what no chosen experiment has."""
+    only = None if options.only is None else options.only.split(",")
+    if options.overrides:
+        check_overrides(papers, only, options)
+    return Variation(parse_seeds(options.seeds), only, options.overrides)
+
+
 def check_overrides(papers: Sequence[Paper], only: Sequence[str] | None, options: Namespace) -> None:
     """UsageError for an option that is neither ours nor a field of any chosen experiment's config."""
     fields = {
-        f"{paper.slug}/{experiment.name}" if options.all else experiment.name: fields_of(experiment.config)
+        f"{paper.slug}/{experiment.name}" if len(papers) > 1 else experiment.name: fields_of(experiment.config)
         for paper in papers
         for experiment in paper.experiments.values()
         if only is None or experiment.name in only

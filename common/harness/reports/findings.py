@@ -3,20 +3,53 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.harness.runs.plan import RunSpec
 from common.harness.runs.store import Store
-from common.harness.studies.claims import Judgement, Quantity, judge_all
+from common.harness.studies.claims import Claim, Judgement, Quantity, judge, judge_all
 from common.harness.studies.criteria import younger
 from common.harness.studies.paper import Paper
 from common.harness.studies.wording import duration
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What one's own runs have otherwise than the preset; false where they are the preset's own."""
+
+    seeds: Sequence[int] | None = None
+    only: Sequence[str] | None = None
+    """Names of experiments."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Fields of configs, as texts."""
+
+    def __bool__(self) -> bool:
+        return self.seeds is not None or self.only is not None or bool(self.fields)
+
+    def as_options(self) -> str:
+        """As one types it after `repro run foo`: ' --seeds 0..9 --steps 18'; empty for the preset itself."""
+        options = [] if self.seeds is None else ["--seeds", _worded(self.seeds)]
+        options += [] if self.only is None else ["--only", ",".join(self.only)]
+        options += [word for name, text in self.fields.items() for word in (f"--{name.replace('_', '-')}", text)]
+        return f" {shlex.join(options)}" if options else ""
+
+    def as_record(self) -> dict[str, Any]:
+        """As `provenance.json` has it."""
+        chosen = {"seeds": self.seeds, "only": self.only}
+        return {**{name: list(each) for name, each in chosen.items() if each is not None}, "fields": dict(self.fields)}
+
+
+def _worded(seeds: Sequence[int]) -> str:
+    first, last = min(seeds), max(seeds)
+    whole = len(seeds) > 1 and list(seeds) == list(range(first, last + 1))
+    return f"{first}..{last}" if whole else ",".join(map(str, seeds))
 
 
 @dataclass(frozen=True)
@@ -32,6 +65,9 @@ class Findings:
     judgements: Sequence[Judgement]
     about: Mapping[str, Mapping[str, Any]]
     """The `run.json` of every finished run, by address."""
+    variation: Variation = field(default_factory=Variation)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Of a variation: the claims that cannot be judged on it, and why."""
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -40,7 +76,8 @@ class Findings:
 
     @property
     def command(self) -> str:
-        return f"repro run {self.paper.slug} --preset {self.preset}"
+        """That makes the runs."""
+        return f"repro run {self.paper.slug} --preset {self.preset}{self.variation.as_options()}"
 
     @property
     def unmeasured(self) -> list[str]:
@@ -85,8 +122,13 @@ class Findings:
         return f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}, {duration(seconds)} in all"
 
 
-def collect(paper: Paper, preset: str, specs: Sequence[RunSpec], store: Store) -> Findings:
-    """Read the finished runs among `specs` and judge the claims of `preset` on them."""
+def collect(
+    paper: Paper, preset: str, specs: Sequence[RunSpec], store: Store, variation: Variation | None = None
+) -> Findings:
+    """Read the finished runs among `specs` and judge the claims of `preset` on them.
+
+    The runs of a `variation` may lack what a claim picks: such a claim is left out.
+    """
     there = {spec.address for spec in specs if store.finished(spec)}
     finished = [spec for spec in specs if spec.address in there]
     # A run that is only needed by others may have been cleared away since.
@@ -98,7 +140,35 @@ def collect(paper: Paper, preset: str, specs: Sequence[RunSpec], store: Store) -
             whole.setdefault(spec.experiment, []).append(spec)
     tables = {experiment: store.table(runs) for experiment, runs in whole.items()}
     about = {spec.address: json.loads((store.folder(spec) / "run.json").read_text()) for spec in finished}
-    return Findings(paper, preset, finished, missing, tables, judge_all(paper.claims, preset, tables), about)
+    if not variation:
+        return Findings(paper, preset, finished, missing, tables, judge_all(paper.claims, preset, tables), about)
+    judgements, left_out = _judge_what_is_there(paper.claims, preset, tables)
+    return Findings(paper, preset, finished, missing, tables, judgements, about, variation, left_out)
+
+
+def _judge_what_is_there(
+    claims: Sequence[Claim], preset: str, tables: Mapping[str, pd.DataFrame]
+) -> tuple[list[Judgement], dict[str, str]]:
+    judged, left_out = [], {}
+    for claim in claims:
+        unrun = {quantity.experiment.name for quantity in claim.quantities} - tables.keys()
+        if preset not in claim.presets:
+            continue
+        if unrun:
+            left_out[claim.id] = f"{', '.join(sorted(unrun))} was not run"
+            continue
+        try:
+            judged.append(judge(claim, tables))
+        except Exception as error:
+            # A measure is written for the grid of the preset. On another it may find nothing, in ways of its own.
+            left_out[claim.id] = " ".join(str(error).split()) or type(error).__name__
+    return judged, left_out
+
+
+def report_command(findings: Findings, into: str = "FOLDER") -> str:
+    """That writes the report: into reports/, or a variation's into a folder of one's own."""
+    command = f"repro report {findings.paper.slug} --preset {findings.preset}{findings.variation.as_options()}"
+    return f"{command} --into {into}" if findings.variation else command
 
 
 def is_current(findings: Findings, root: Path) -> bool:

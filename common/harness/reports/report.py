@@ -10,8 +10,9 @@
     figures.md       each figure with alternative text and caption, between the snippet markers [start:name] [end:name],
                      so that a page includes all of them or one, `--8<-- "reports/edm/quick/figures.md:name"`. Paths
                      begin with `../reports/`, right for docs/weeks/NN-slug.md where docs/reports leads to reports/
-    provenance.json  commands, commits, versions, machine, times, memory, the addresses of the runs, and which criteria
-                     are younger than their runs
+    provenance.json  commands, commits, versions, machine, times, memory, the addresses of the runs, which criteria are
+                     younger than their runs, and of one's own variation of a preset what was `varied`: seeds,
+                     experiments, fields, and claims left out
 
 The files depend on the runs and the card alone: written twice, they are the same bit for bit. They are written beside
 the old report and take its place when complete. `index.py` keeps what spans papers.
@@ -25,7 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.harness.reports.findings import Findings
+from common.harness.reports.findings import Findings, report_command
 from common.harness.reports.lines import Record, lines
 from common.harness.reports.swap import swapped_in
 from common.harness.runs.store import Store
@@ -125,7 +126,14 @@ def _draw_figures(findings: Findings, store: Store, folder: Path) -> str:
         with matplotlib.rc_context():
             sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
             plt.rcParams.update({"svg.hashsalt": "repro", "svg.fonttype": "path", "figure.dpi": 100})
-            drawn = figure.draw(results)
+            try:
+                drawn = figure.draw(results)
+            except Exception as error:
+                if not findings.variation:
+                    raise
+                # It is drawn for the grid of the preset; a variation may lack what it shows.
+                text.append(f"No figure `{figure.name}`: {error}\n")
+                continue
             drawn.savefig(folder / f"{figure.name}.svg", bbox_inches="tight", metadata={"Date": None})
             plt.close(drawn)
         path = f"../reports/{findings.paper.slug}/{findings.preset}/figures/{figure.name}.svg"
@@ -149,7 +157,8 @@ def _provenance(findings: Findings) -> dict[str, Any]:
     return {
         "paper": {"slug": paper.slug, "title": paper.title, "arxiv": paper.arxiv, "week": paper.week},
         "preset": findings.preset,
-        "command": f"{findings.command} && repro report {paper.slug} --preset {findings.preset}",
+        "command": f"{findings.command} && {report_command(findings)}",
+        **({"varied": findings.variation.as_record() | {"left_out": findings.left_out}} if findings.variation else {}),
         "run_commands": _distinct(run["command"] for run in about.values()),
         "git": _distinct(run["git"] for run in about.values()),
         "versions": _distinct(run["versions"] for run in about.values()),

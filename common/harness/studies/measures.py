@@ -106,7 +106,7 @@ def loglog_slope(x: str, y: str, /, **where: Any) -> Measure:
         import numpy as np
 
         if rows[x].nunique() < 2:
-            raise ValueError(f"a slope needs two values of '{x}', not {list(rows[x].unique())}")
+            raise ValueError(f"a slope needs two values of '{x}', not {rows[x].unique().tolist()}")
         with np.errstate(divide="ignore", invalid="ignore"):
             log_x, log_y = np.log(rows[x].to_numpy(float)), np.log(rows[y].to_numpy(float))
             centred = log_x - log_x.mean()
