@@ -131,12 +131,19 @@ def mean_over(column: str, /, **where: Any) -> Measure:
     return per_seed(lambda rows: float(rows[column].mean(skipna=False)), (column,), **where)
 
 
-def per_seed(value: Callable[[pd.DataFrame], float], reads: tuple[str, ...], /, **where: Any) -> Measure:
-    """`value` of each seed's rows among those that `where` picks; `reads` are the columns that `value` looks at."""
+def per_seed(
+    value: Callable[[pd.DataFrame], float],
+    reads: tuple[str, ...],
+    picks: tuple[Mapping[str, Any], ...] = (),
+    /,
+    **where: Any,
+) -> Measure:
+    """`value` of each seed's rows among those that `where` picks; `reads` are the columns that `value` looks at, and
+    `picks` what it asks of rows itself."""
 
     def measure(table: pd.DataFrame) -> pd.Series:
         import pandas as pd
 
         return pd.Series({seed: value(rows) for seed, rows in pick(table, where).groupby("seed")}, dtype=float)
 
-    return Measure(measure, reads, (where,))
+    return Measure(measure, reads, tuple({**where, **each} for each in picks) or (where,))

@@ -6,6 +6,7 @@ configs, the experiments, the measures that only it needs, its claims, its figur
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -70,7 +71,9 @@ def _faults(claim: Claim, quantity: Quantity, of_paper: Sequence[Experiment]) ->
 
 def _unreadable(experiment: Experiment, preset: str, measure: Measure) -> Iterator[str]:
     configs = experiment.presets[preset].configs
-    fields = {name: [getattr(config, name) for config in configs] for name in vars(configs[0])}
+    if not configs:  # a grid may depend on what lies on the machine, as files that nobody can download for it
+        return
+    fields = {each.name: [getattr(config, each.name) for config in configs] for each in dataclasses.fields(configs[0])}
     known = [*experiment.columns, *fields, "seed"]
     for column in measure.reads:
         if column not in known:
