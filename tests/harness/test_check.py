@@ -184,6 +184,17 @@ def test_of_several_quantities_the_one_is_named_whose_bound_is_loosened() -> Non
     assert {"criterion", "published", "level"} <= set(failed(found))
 
 
+def test_a_report_that_lacks_a_key_is_compared_by_what_the_claim_says_of_it() -> None:
+    """As one made before claims said it: only what is said today is missing there."""
+    several = replace(RECORD, quantities=(SLOPE, replace(SLOPE, name="level", expected=1.0)))
+    measurements = [replace(*rate(BEFORE).measurements, quantity=quantity) for quantity in several.quantities]
+    judgement = Judgement(several, tuple(measurements))
+    record = judgement.as_record("", "")
+    old = {key: value for key, value in record.items() if key not in ("expected", "excludes", "kind")}
+    baseline = Baseline({"rate": old}, {("rate", name): BEFORE for name in ("slope", "level")})
+    assert failed(compare([judgement], baseline)) == ["kind", "expected of level"]
+
+
 def test_claims_of_one_side_only_fail() -> None:
     found = compare([rate(BEFORE)], Baseline({"old": {"verdict": "holds"}}))
     assert {(change.claim, change.what) for change in found if change.failed} == {

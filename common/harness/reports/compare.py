@@ -159,16 +159,17 @@ def compare(judgements: Sequence[Judgement], baseline: Baseline, tolerance: floa
 def _stated_otherwise(claim: str, before: Record, now: Record) -> Iterator[Change]:
     for key in STATED:
         for name, was, says in _parts(before.get(key), now[key]):
-            if was != says:
+            if was != says and _shown(was) != _shown(says):
                 what = f"{key} of {name}" if name else key
                 yield Change(claim, what, _shown(was), _shown(says), True, "not as in the committed report")
 
 
 def _parts(before: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
-    """What belongs together: by quantity where both sides have several."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        for name in dict.fromkeys([*before, *now]):
-            yield name, before.get(name), now.get(name)
+    """What belongs together: by quantity where both sides have several, or one of them nothing."""
+    sides = [{} if side is None else side for side in (before, now)]
+    if (before or now) and all(isinstance(side, Mapping) for side in sides):
+        for name in dict.fromkeys([*sides[0], *sides[1]]):
+            yield name, sides[0].get(name), sides[1].get(name)
     else:
         yield "", before, now
 
