@@ -57,6 +57,12 @@ class Criterion:
             return f"≥ {self.lower:.4g}"
         return f"{self.lower:.4g} to {self.upper:.4g}"
 
+    def room(self, estimate: Estimate) -> float:
+        """How far an interval stays from the nearest bound, as a part of the larger of the two: 0 at the bound."""
+        pairs = [(estimate.low, self.lower), (estimate.high, self.upper)]
+        rooms = [abs(end - bound) / (max(abs(end), abs(bound)) or 1.0) for end, bound in pairs if isfinite(bound)]
+        return min(rooms)
+
     def judge(self, estimate: Estimate) -> Verdict:
         """The verdict for an interval: inside the criterion, outside it, or across its boundary."""
         if estimate.n == 0:
@@ -149,6 +155,15 @@ class Judgement:
         return "fails" if "fails" in verdicts else "inconclusive"
 
     @property
+    def deciding(self) -> Measurement:
+        """The first quantity that fails, else the first that is inconclusive, else the one nearest its bound."""
+        for verdict in ("fails", "inconclusive"):
+            for measurement in self.measurements:
+                if measurement.verdict == verdict:
+                    return measurement
+        return min(self.measurements, key=lambda each: each.quantity.criterion.room(each.estimate))
+
+    @property
     def n_seeds(self) -> int:
         """The number of seeds of the quantity that has fewest."""
         return min(measurement.estimate.n for measurement in self.measurements)
@@ -163,14 +178,19 @@ class Judgement:
 
         return {
             "id": self.claim.id,
+            "kind": self.claim.kind,
+            "headline": self.claim.headline,
             "statement": self.claim.statement,
             "source": self.claim.source,
             "published": each(lambda m: m.quantity.published),
+            "expected": each(lambda m: m.quantity.expected),
             "measured": each(lambda m: plain(m.estimate.mean) if m.estimate.n else None),
             "ci": each(lambda m: [m.estimate.low, m.estimate.high] if m.estimate.has_interval else None),
             "n_seeds": self.n_seeds,
             "criterion": each(lambda m: state(m.quantity.criterion)),
+            "excludes": self.claim.excludes,
             "verdict": self.verdict,
+            "reason": "",
             "command": command,
             "budget": budget,
             "deviation": self.claim.deviation,
