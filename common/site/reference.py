@@ -29,8 +29,10 @@ def write_reference(root: Path, folder: Path) -> None:
         "Made from the source at each build: every public name, its signature and docstring.",
         "",
     ]
-    for name in sorted(pages, key=lambda name: (name.startswith("common"), name)):
-        index.append(f"- [`{name}`]({name}.md): {_prose(_summary(packages[name] / '__init__.py'))}")
+    index += [
+        f"- [`{name}`]({name}.md): {_prose(_summary(packages[name] / '__init__.py'))}"
+        for name in sorted(pages, key=lambda name: (name.startswith("common"), name))
+    ]
     write_if_changed(folder / "index.md", "\n".join(index) + "\n")
 
 
