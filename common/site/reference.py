@@ -14,10 +14,10 @@ Definition = ast.FunctionDef | ast.ClassDef
 
 
 def write_reference(root: Path, folder: Path) -> None:
-    """Write `index.md` and one page for every package `papers/*` and `common/*` of `root`."""
-    packages = sorted(path.parent for room in ("papers", "common") for path in (root / room).glob("*/__init__.py"))
-    pages = {f"{package.parent.name}.{package.name}": _page(package) for package in packages}
-    pages = {name: text for name, text in pages.items() if text}
+    """Write `index.md` and one page for every package below `papers` and `common` of `root`."""
+    inits = [path for room in ("papers", "common") for path in (root / room).rglob("*/__init__.py")]
+    packages = {".".join(path.parent.relative_to(root).parts): path.parent for path in sorted(inits)}
+    pages = {name: text for name, package in packages.items() if (text := _page(name, package))}
     for stale in folder.glob("*.*.md"):
         if stale.stem not in pages:
             stale.unlink()
@@ -29,15 +29,15 @@ def write_reference(root: Path, folder: Path) -> None:
         "Made from the source at each build: every public name, its signature and docstring.",
         "",
     ]
-    for name in sorted(pages, key=lambda name: (name.startswith("common"), name)):
-        package = root.joinpath(*name.split("."))
-        index.append(f"- [`{name}`]({name}.md): {_prose(_summary(package / '__init__.py'))}")
+    index += [
+        f"- [`{name}`]({name}.md): {_prose(_summary(packages[name] / '__init__.py'))}"
+        for name in sorted(pages, key=lambda name: (name.startswith("common"), name))
+    ]
     write_if_changed(folder / "index.md", "\n".join(index) + "\n")
 
 
-def _page(package: Path) -> str:
+def _page(name: str, package: Path) -> str:
     """The page of one package; '' where it defines nothing public."""
-    name = f"{package.parent.name}.{package.name}"
     sections = [section for path in sorted(package.glob("*.py")) for section in _module(path, name)]
     if not sections:
         return ""

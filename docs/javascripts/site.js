@@ -16,7 +16,7 @@ function filterResults() {
   const fill = (select, values) => {
     for (const value of [...new Set(values)]) select.add(new Option(value, value));
   };
-  for (const key of ["paper", "preset", "verdict"]) fill(form.elements[key], rows.map((row) => row.dataset[key]));
+  for (const key of ["paper", "preset", "kind", "verdict"]) fill(form.elements[key], rows.map((row) => row.dataset[key]));
 
   const apply = () => {
     const words = form.elements.text.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -24,7 +24,7 @@ function filterResults() {
     for (const row of rows) {
       const text = row.textContent.toLowerCase();
       const fits =
-        ["paper", "preset", "verdict"].every((key) => [" ", row.dataset[key]].includes(form.elements[key].value || " ")) &&
+        ["paper", "preset", "kind", "verdict"].every((key) => [" ", row.dataset[key]].includes(form.elements[key].value || " ")) &&
         words.every((word) => text.includes(word));
       row.hidden = !fits;
       shown += fits;

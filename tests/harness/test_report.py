@@ -2,25 +2,32 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from toy.means import PAPER
+import shown
+from toy.means import CLAIMS, PAPER, STUDY
 
 from common.harness.reports import findings, index, report, swap
+from common.harness.reports.study_page import Found, page
 from common.harness.runs.launch import launch
 from common.harness.runs.plan import RunSpec, plan
 from common.harness.runs.store import Store
+from common.harness.studies.claims import Judgement
 from common.harness.studies.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
-KEYS = """id kind headline statement source published expected measured ci n_seeds criterion excludes verdict reason
-    command budget deviation"""
+KEYS = (
+    "id kind headline statement source published expected measured ci n_seeds criterion excludes verdict reason "
+    "command budget deviation"
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +59,7 @@ def test_files_of_a_report(folder: Path) -> None:
         "runs.csv",
         "values.csv",
         "claims.json",
-        "claims.md",
-        "figures.md",
+        "means.md",
         "figures/error.svg",
         "provenance.json",
     }
@@ -93,21 +99,130 @@ def test_values_per_seed_make_the_measured_mean(folder: Path) -> None:
     assert (level[0] * level[1] * level[2]) ** (1 / 3) == pytest.approx(records[1]["measured"]["level at 16"])
 
 
-def test_claims_table_has_words_for_verdicts_and_no_broken_cells(folder: Path) -> None:
-    lines = (folder / "claims.md").read_text().splitlines()
-    assert all(line.replace("\\|", "").count("|") == 6 for line in lines)
-    assert '<span class="verdict holds">holds</span>' in lines[2]
-
-
 def test_figures_are_those_that_the_preset_has(folder: Path) -> None:
-    page = (folder / "figures.md").read_text()
-    assert "![A falling line.](../reports/means/quick/figures/error.svg)" in page
+    page = (folder / "means.md").read_text()
+    assert "![A falling line.](../generated/reports/means/quick/figures/error.svg)" in page
     assert "other" not in page
-    assert "[start:error]" in page
     svg = (folder / "figures" / "error.svg").read_text()
     ElementTree.fromstring(svg)
     assert "<dc:date>" not in svg
     assert "font-family" not in svg, "text is outlines, so that it looks the same everywhere"
+
+
+@pytest.fixture
+def both(folder: Path, tmp_path: Path) -> Path:
+    """A root with the quick report, and a small one that differs in every claim; one claim is in small alone."""
+    root = tmp_path / "both"
+    shutil.copytree(folder.parents[1], root)
+    small = shutil.copytree(root / "means" / "quick", root / "means" / "small")
+    records = json.loads((small / "claims.json").read_text())
+    records[1] |= {
+        "headline": True,
+        "kind": "theorem",
+        "verdict": "fails",
+        "reason": "It is 2; at most 0.3 was asked.",
+        "measured": {"slope": -0.48, "level at 16": 2.0},
+        "ci": {"slope": [-0.49, -0.47], "level at 16": [1.9, 2.1]},
+    }
+    records.append(records[0] | {"id": "late", "statement": "Late.", "kind": "ours"})
+    provenance = json.loads((small / "provenance.json").read_text())
+    provenance["studies"]["means"]["decides"] |= {"late": "slope", "table": "level at 16"}
+    report.write_json(records, small / "claims.json")
+    report.write_json(provenance, small / "provenance.json")
+    index.rebuild(root)
+    return root
+
+
+def test_glance_and_details_agree_with_the_claims(both: Path, folder: Path) -> None:
+    assert shown.disagreements(folder.parents[1]) == []
+    # The small report's details are those of quick, copied: only its glance is made anew.
+    assert [fault for fault in shown.disagreements(both) if "means small" not in fault] == []
+
+
+def test_headlines_come_first_and_the_others_are_folded(both: Path) -> None:
+    text = (both / "means" / "glance.md").read_text()
+    first, _, folded = text.partition("<details")
+    assert [row.cells[0].text.partition(".")[0] for row in shown.Tables(first).rows] == ["The table | is so"]
+    assert len(shown.Tables(folded).rows) == 2
+    assert "2 more claims" in folded
+    assert "In small: It is 2; at most 0.3 was asked." in first
+    assert "not judged in quick" in folded
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('data-label="quick"', 'data-label="small"'),
+        ('"verdict holds">holds', '"verdict fails">fails'),
+        ('"verdict holds">holds', '"verdict fails">holds'),
+        ('"verdict fails">fails', '"verdict holds">holds'),
+        ("#study-means", "#study-other"),
+        ("2.00 ± 0.10", "2.00 ± 0.20"),
+        ("level at 16", "slope"),
+        ("It is 2", "It is 3"),
+    ],
+)
+def test_a_planted_swap_in_the_glance_is_seen(both: Path, old: str, new: str) -> None:
+    glance = both / "means" / "glance.md"
+    text = glance.read_text()
+    assert old in text
+    glance.write_text(text.replace(old, new, 1))
+    assert [fault for fault in shown.disagreements(both) if "glance" in fault]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"verdict holds">holds</span></td></tr>\n</tbody>', '"verdict fails">fails</span></td></tr>\n</tbody>'),
+        ('"verdict holds">holds', '"verdict inconclusive">inconclusive'),
+        (">level at 16", ">level at 64"),
+        ("0.2 to 0.3", "0.1 to 0.3"),
+        ('<span class="kind">scaled', '<span class="kind">theorem'),
+    ],
+)
+def test_a_planted_swap_in_the_details_is_seen(both: Path, old: str, new: str) -> None:
+    page = both / "means" / "quick" / "means.md"
+    text = page.read_text()
+    assert old in text
+    page.write_text(text.replace(old, new, 1))
+    assert [fault for fault in shown.disagreements(both) if "means quick" in fault]
+
+
+def test_the_last_row_of_a_page_has_its_own_verdict(specs: list[RunSpec], store: Store, tmp_path: Path) -> None:
+    """One quantity fails, the other holds: the claim fails, and each row says its own."""
+    found = findings.collect(PAPER, "quick", specs, store)
+    slope, level = found.judgements[1].measurements
+    level = replace(level, verdict="fails")
+    spoiled = replace(found, judgements=[replace(found.judgements[1], measurements=(slope, level))])
+    rows = shown.Tables((report.write(spoiled, store, tmp_path) / "means.md").read_text()).rows
+    assert [row.cells[-1].verdicts[0][0] for row in rows] == ["fails", "holds", "fails"]
+
+
+def test_flags_and_conclusion_are_those_of_the_report(both: Path) -> None:
+    found = Found("means", "quick", replace(STUDY, conclusion={"quick": "So it is.", "small": "No."}), [], [], 0)
+    provenance = json.loads((both / "means" / "quick" / "provenance.json").read_text())
+    text = page(found, provenance | {"stale": ["means"]})
+    assert "So it is." in text
+    assert "No." not in text
+    assert "made by older code: means" in text
+    judged = replace(found, judgements=[Judgement(CLAIMS[0], ())])
+    assert "younger than these runs: slope" in page(
+        judged, provenance | {"criteria_younger_than_runs": {"rate": ["slope"]}}
+    )
+    assert "not recorded" in page(judged, provenance | {"criteria_age_unknown": ["rate"]})
+    assert 'class="flag"' not in page(judged, provenance)
+
+
+def test_a_study_has_a_tab_for_every_preset_the_largest_first(both: Path) -> None:
+    text = (both / "means" / "studies" / "means.md").read_text()
+    assert text.startswith("### Means { #study-means }\n\nHow fast does a mean converge?\n")
+    assert re.findall(r"/// tab \| (\w+)\n\n--8<-- \"(.+)\"\n\n///\n", text) == [
+        ("small", "reports/means/small/means.md"),
+        ("quick", "reports/means/quick/means.md"),
+    ]
+    (both / "means" / "studies" / "gone.md").write_text("")
+    index.rebuild(both)
+    assert [path.name for path in (both / "means" / "studies").iterdir()] == ["means.md"]
 
 
 def test_provenance_says_how_it_was_made(folder: Path) -> None:
@@ -123,14 +238,35 @@ def test_provenance_says_how_it_was_made(folder: Path) -> None:
     assert about["machines"][0]["cpu"]
 
 
-def test_index_and_results_span_papers(folder: Path) -> None:
-    root = folder.parents[1]
-    (entry,) = json.loads((root / "index.json").read_text())
-    assert (entry["slug"], entry["week"], entry["preset"]) == ("means", 3, "quick")
-    assert entry["counts"] == {"holds": 2, "fails": 0, "inconclusive": 0}
-    results = (root / "results.md").read_text()
-    assert results.count('<tr data-paper="means" data-preset="quick" data-verdict="holds" markdown="1">') == 2
-    assert (root / "means" / "chips.md").read_text() == '<span class="verdict holds">2 hold</span>\n'
+def test_index_and_results_span_papers(both: Path) -> None:
+    """Three claims, two of them judged in both presets: each counts once, as the larger preset found it."""
+    quick, small = json.loads((both / "index.json").read_text())
+    assert (quick["slug"], quick["week"], quick["preset"]) == ("means", 3, "quick")
+    assert quick["counts"] == {"holds": 2, "fails": 0, "inconclusive": 0}
+    assert quick["kinds"] == {}
+    assert small["kinds"] == {"theorem": {"fails": 1}, "scaled": {"holds": 1}, "ours": {"holds": 1}}
+    results = (both / "results.md").read_text()
+    assert results.count('data-preset="quick" data-kind="scaled" data-verdict="holds"') == 1
+    assert results.count('data-preset="small" data-kind="theorem" data-verdict="fails"') == 1
+    assert results.count("<tr data-paper=") == 5
+    chips = (both / "means" / "chips.md").read_text()
+    assert re.sub(r"<span class=\"unseen\">.*?</span>", "", chips).split("</span>")[:3] == [
+        '<span class="verdict fails">theorem 0/1',
+        ' <span class="verdict holds">scaled 1/1',
+        ' <span class="verdict holds">ours 1/1',
+    ]
+    assert chips.strip() in (both / "means" / "glance.md").read_text()
+
+
+def test_what_the_larger_preset_did_not_measure_counts_as_the_smaller_found_it(both: Path) -> None:
+    path = both / "means" / "small" / "claims.json"
+    records = json.loads(path.read_text())
+    records[0] |= {"measured": None, "ci": None, "verdict": "inconclusive"}
+    report.write_json(records, path)
+    index.rebuild(both)
+    quick, small = json.loads((both / "index.json").read_text())
+    assert quick["kinds"] == {"scaled": {"holds": 1}}
+    assert small["kinds"] == {"theorem": {"fails": 1}, "ours": {"holds": 1}}
 
 
 def test_no_claim_sees_half_a_seed(specs: list[RunSpec], store: Store, tmp_path: Path) -> None:
@@ -149,8 +285,10 @@ def test_a_preset_that_was_not_run_is_inconclusive_and_says_so(specs: list[RunSp
     found = findings.collect(PAPER, "quick", specs, store)
     assert {record["verdict"] for record in found.records} == {"inconclusive"}
     folder = report.write(found, store, tmp_path / "reports")
-    assert "not run" in (folder / "claims.md").read_text()
-    assert "0 of 9 runs" in (folder / "claims.md").read_text()
+    assert "not run" in (folder / "means.md").read_text()
+    assert "not complete: 9 more would be" in (folder / "means.md").read_text()
+    index.rebuild(tmp_path / "reports")
+    assert "9 runs of the quick preset are missing" in (tmp_path / "reports" / "means" / "glance.md").read_text()
 
 
 def test_what_cannot_be_written_to_is_bad_input(specs: list[RunSpec], store: Store, tmp_path: Path) -> None:
@@ -165,16 +303,16 @@ def test_an_error_leaves_the_old_report_as_it_was(tmp_path: Path) -> None:
 
     def fill(text: str) -> None:
         with swap.swapped_in(target) as folder:
-            (folder / "claims.md").write_text(text)
+            (folder / "one.md").write_text(text)
             if text == "half":
                 raise RuntimeError("half way")
 
     fill("old")
     with pytest.raises(RuntimeError, match="half way"):
         fill("half")
-    assert contents(tmp_path) == {"means/quick/claims.md": b"old"}
+    assert contents(tmp_path) == {"means/quick/one.md": b"old"}
     fill("new")
-    assert contents(tmp_path) == {"means/quick/claims.md": b"new"}
+    assert contents(tmp_path) == {"means/quick/one.md": b"new"}
 
 
 @pytest.mark.parametrize("renames", [0, 1])
@@ -182,7 +320,7 @@ def test_a_kill_between_the_renames_loses_nothing(tmp_path: Path, renames: int) 
     """The process dies without a word before the first or the second rename; the next command puts things right."""
     target = tmp_path / "means" / "quick"
     with swap.swapped_in(target) as folder:
-        (folder / "claims.md").write_text("old")
+        (folder / "one.md").write_text("old")
     killed = f"""
 import os
 from pathlib import Path
@@ -195,12 +333,12 @@ def replace(source, destination):
     rename(source, destination)
 swap.os.replace = replace
 with swap.swapped_in(Path({str(target)!r})) as folder:
-    (folder / "claims.md").write_text("new")
+    (folder / "one.md").write_text("new")
 """
     assert subprocess.run([sys.executable, "-c", killed], cwd=ROOT).returncode == 9
     assert target.exists() is (renames == 0)
     swap.recover(target)
-    assert contents(tmp_path) == {"means/quick/claims.md": b"old"}
+    assert contents(tmp_path) == {"means/quick/one.md": b"old"}
     assert [path.name for path in target.parent.iterdir()] == ["quick"]
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import http.server
-import os
+import re
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from common.site.build import build as build_site
+
 if TYPE_CHECKING:
+    from playwright.async_api import Browser as AsyncBrowser
+    from playwright.async_api import Page as AsyncPage
     from playwright.sync_api import Browser, BrowserContext, Page
 
 ROOT = Path(__file__).parents[2]
@@ -40,15 +44,7 @@ class Build:
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     folder = tmp_path_factory.mktemp("site")
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
-        cwd=ROOT,
-        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = build_site(ROOT, folder, capture=True)
     return Build(folder, done.returncode, done.stdout + done.stderr)
 
 
@@ -68,16 +64,19 @@ def address(build: Build) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: install it to run the browser tests")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
+        browser = playwright.chromium.launch(**launched())
         yield browser
         browser.close()
+
+
+def launched() -> dict[str, Any]:
+    """How Chromium is started; skips the test where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: install it to run the browser tests")
+    return {"executable_path": CHROMIUM, "args": ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]}
 
 
 @dataclass
@@ -88,26 +87,27 @@ class Traffic:
     failed: list[str] = field(default_factory=list)
     console: list[str] = field(default_factory=list)
 
-    def taken(self) -> Traffic:
-        """What has been taken down since the last call."""
-        taken = Traffic(self.external[:], self.failed[:], self.console[:])
-        for notes in (self.external, self.failed, self.console):
-            notes.clear()
-        return taken
-
 
 def cut_off(context: BrowserContext, address: str) -> Traffic:
     """Abort every request that leaves `address`, and take down what is aborted, fails or complains."""
     traffic = Traffic()
 
-    def gate(route: Any) -> None:
-        if route.request.url.startswith(address):
-            route.continue_()
-        else:
-            traffic.external.append(route.request.url)
-            route.abort()
+    def abort(route: Any) -> None:
+        traffic.external.append(route.request.url)
+        route.abort()
 
-    context.route("**/*", gate)
+    context.route(elsewhere(address), abort)
+    listen(context, traffic)
+    return traffic
+
+
+def elsewhere(address: str) -> re.Pattern[str]:
+    """What every address but those of the site matches."""
+    return re.compile(f"^(?!{re.escape(address)})")
+
+
+def listen(context: Any, traffic: Traffic) -> None:
+    """Take down in `traffic` what fails or complains in any page of `context`."""
     context.on("requestfailed", lambda request: traffic.failed.append(request.url))
     context.on(
         "response",
@@ -118,7 +118,6 @@ def cut_off(context: BrowserContext, address: str) -> Traffic:
         lambda message: traffic.console.append(message.text) if message.type in ("error", "warning") else None,
     )
     context.on("weberror", lambda error: traffic.console.append(str(error.error)))
-    return traffic
 
 
 @dataclass(frozen=True)
@@ -163,33 +162,72 @@ COLOUR_RULES = ("color-contrast", "link-in-text-block")
 """What the colour scheme can change. The other rules look at the document, the same in both, and at its layout."""
 
 
+OPEN = """() => {
+  document.querySelectorAll('article details').forEach(details => { details.open = true; });
+  const style = document.createElement('style');
+  style.textContent = '.md-typeset .tabbed-block { display: block !important }';
+  document.head.append(style);
+}"""
+"""Everything that a reader may unfold is unfolded: rows behind a click are read, too."""
+
+SIDE_BY_SIDE = 3
+"""Pages that are open at once: one per core, and one that waits."""
+
+
 @pytest.fixture(scope="session")
-def visits(build: Build, address: str, browser: Browser) -> list[Visit]:
+def visits(build: Build, address: str) -> list[Visit]:
     """Every page in both colour schemes, with the network cut off.
 
     Axe applies all its rules on a desktop in light, those of colour in dark, and those of layout on a phone.
     """
-    from axe_playwright_python.sync_playwright import Axe
+    options = launched()
+    with ThreadPoolExecutor(1) as beside:  # the loop that playwright may run in this thread
+        found = beside.submit(lambda: asyncio.run(_visit_all(build.pages(), address, options))).result()
+    return sorted(found, key=str)
 
-    axe = Axe()
+
+async def _visit_all(pages: Sequence[str], address: str, options: dict[str, Any]) -> list[Visit]:
+    from playwright.async_api import async_playwright
+
+    waiting = [(page, scheme) for page in pages for scheme in ("light", "dark")]
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(**options)
+        parts = await asyncio.gather(*(_visit_some(browser, address, waiting) for _ in range(SIDE_BY_SIDE)))
+        await browser.close()
+    return [visit for part in parts for visit in part]
+
+
+async def _visit_some(browser: AsyncBrowser, address: str, waiting: list[tuple[str, str]]) -> list[Visit]:
+    """Take pages off `waiting` until none is left, each in a context of its own."""
     found = []
-    for scheme in ("light", "dark"):
-        context = browser.new_context(color_scheme=scheme, reduced_motion="reduce")
-        traffic = cut_off(context, address)
-        page = context.new_page()
-        for name in build.pages():
-            page.set_viewport_size({"width": DESKTOP, "height": 900})
-            page.goto(address + name, wait_until="load")
-            page.evaluate("document.fonts.ready.then(() => true)")
-            formulas = page.evaluate(FORMULAS)
-            violations = _violations(axe, page, only=COLOUR_RULES if scheme == "dark" else ())
-            page.set_viewport_size({"width": PHONE, "height": 844})
-            overflow = page.evaluate(OVERFLOW)
-            if scheme == "light":
-                violations += _violations(axe, page, without=COLOUR_RULES)
-            found.append(Visit(name, scheme, traffic.taken(), formulas, overflow, sorted(set(violations))))
-        context.close()
+    while waiting:
+        name, scheme = waiting.pop()
+        context = await browser.new_context(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        found.append(await _visit(await context.new_page(), address, name, scheme))
+        await context.close()
     return found
+
+
+async def _visit(page: AsyncPage, address: str, name: str, scheme: str) -> Visit:
+    traffic = Traffic()
+
+    async def abort(route: Any) -> None:
+        traffic.external.append(route.request.url)
+        await route.abort()
+
+    await page.context.route(elsewhere(address), abort)
+    listen(page.context, traffic)
+    await page.set_viewport_size({"width": DESKTOP, "height": 900})
+    await page.goto(address + name, wait_until="load")
+    await page.evaluate("document.fonts.ready.then(() => true)")
+    await page.evaluate(OPEN)
+    formulas = await page.evaluate(FORMULAS)
+    violations = await _violations(page, only=COLOUR_RULES if scheme == "dark" else ())
+    await page.set_viewport_size({"width": PHONE, "height": 844})
+    overflow = await page.evaluate(OVERFLOW)
+    if scheme == "light":
+        violations += await _violations(page, without=COLOUR_RULES)
+    return Visit(name, scheme, traffic, formulas, overflow, sorted(set(violations)))
 
 
 @pytest.fixture
@@ -201,7 +239,9 @@ def opened(address: str, browser: Browser) -> Iterator[tuple[Page, Traffic]]:
     context.close()
 
 
-def _violations(axe: Any, page: Page, only: Sequence[str] = (), without: Sequence[str] = ()) -> list[str]:
+async def _violations(page: AsyncPage, only: Sequence[str] = (), without: Sequence[str] = ()) -> list[str]:
+    from axe_playwright_python.async_playwright import Axe
+
     options: dict[str, Any] = {"resultTypes": ["violations"]}
     if only:
         options["runOnly"] = {"type": "rule", "values": list(only)}
@@ -209,6 +249,6 @@ def _violations(axe: Any, page: Page, only: Sequence[str] = (), without: Sequenc
         options["rules"] = {rule: {"enabled": False} for rule in without}
     return [
         f"{violation['id']}: {node['html'][:160]} [{node.get('failureSummary', '')[:300]}]"
-        for violation in axe.run(page, options=options).response["violations"]
+        for violation in (await Axe().run(page, options=options)).response["violations"]
         for node in violation["nodes"]
     ]

@@ -127,7 +127,7 @@ def _formulas_written(page: str) -> int:
         return 0
     stem = page.removesuffix("/index.html").removesuffix("index.html")
     candidates = (ROOT / "docs" / f"{stem}.md", ROOT / "docs" / stem / "index.md")
-    text = _with_includes(next(path for path in candidates if path.is_file()))
+    text = _included(next(path for path in candidates if path.is_file()).read_text(encoding="utf-8"))
     text = re.sub(r"^(```|~~~).*?^\1", "", text, flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r"<pre.*?</pre>", "", text, flags=re.DOTALL)
     text = re.sub(r"(`+).+?\1", "", text, flags=re.DOTALL).replace(r"\$", "")
@@ -136,12 +136,11 @@ def _formulas_written(page: str) -> int:
     return displayed // 2 + text.count("$") // 2
 
 
-def _with_includes(path: Path) -> str:
-    def included(match: re.Match[str]) -> str:
-        name, _, section = match.group(1).partition(":")
-        text = (ROOT / name).read_text(encoding="utf-8")
-        if section:
-            text = text.split(f"[start:{section}]")[1].split(f"[end:{section}]")[0]
-        return text
-
-    return re.sub(r'^--8<-- "([^"]+)"$', included, path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+def _included(text: str) -> str:
+    """The text with every file that it includes, and what those include."""
+    return re.sub(
+        r'^--8<-- "([^"]+)"$',
+        lambda match: _included((ROOT / match.group(1)).read_text(encoding="utf-8")),
+        text,
+        flags=re.MULTILINE,
+    )

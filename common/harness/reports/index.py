@@ -1,9 +1,10 @@
-"""What spans papers, made anew from the reports that lie below a root:
+"""What spans presets and papers, made anew from the reports that lie below a root:
 
-index.json          one object per report: slug, title, arxiv, week, preset, counts of verdicts, wall_seconds, claims
-results.md          every claim of every paper as an HTML table (id "results"), each row with data-paper, data-preset
-                    and data-verdict for the page's filters; its cells are Markdown
-<slug>/chips.md     one line of spans: how many claims hold, fail, are inconclusive, in the largest preset that was run
+index.json          one object per report: slug, title, arxiv, week, preset, counts of verdicts, kinds, wall_seconds,
+                    claims; `kinds` counts verdicts by kind of claim, each claim in the largest preset that measured it
+results.md          every claim of every paper and preset as an HTML table (id "results"), with the number that decides
+                    it, each row with data-paper, data-preset, data-kind and data-verdict for the page's filters
+<slug>/glance.md chips.md studies/<study>.md    what a paper's page includes (`glance.py`)
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-from common.harness.reports.lines import lines
-from common.harness.reports.report import cell, verdict_chip, write_json
+from common.harness.reports.glance import Entry, Report, chips, count, entries, glance, studies
+from common.harness.reports.marks import kind_chip, verdict_chip
+from common.harness.reports.report import write_json
 from common.harness.studies.claims import VERDICTS
 from common.harness.studies.experiment import PRESETS
 
-Report = Mapping[str, Any]
-HEADER = ("Paper", "Preset", "Claim", "Published", "Measured ± 95 % CI", "Criterion", "Verdict")
+HEADER = ("Paper", "Preset", "Claim", "Published", "Measured ± 95 % CI", "Verdict")
+INDEXED = ("slug", "title", "arxiv", "week", "preset", "counts", "kinds", "wall_seconds", "claims")
 
 
 def read_reports(root: Path) -> list[Report]:
@@ -41,6 +43,8 @@ def read_reports(root: Path) -> list[Report]:
                 "preset": preset,
                 "counts": {verdict: counts[verdict] for verdict in VERDICTS},
                 "wall_seconds": provenance["wall_seconds"],
+                "missing": provenance["missing"],
+                "studies": provenance.get("studies", {}),
                 "claims": records,
             }
         )
@@ -48,13 +52,22 @@ def read_reports(root: Path) -> list[Report]:
 
 
 def rebuild(root: Path) -> None:
-    """Write index.json, results.md and every chips.md below `root`."""
-    reports = read_reports(root)
-    _replace(root / "results.md", _results(reports))
-    for report in reports:  # presets come smallest first, so the largest has the last word
-        _replace(root / report["slug"] / "chips.md", _chips(report))
+    """Write everything that spans presets and papers below `root`."""
+    indexed, rows = [], list[str]()
+    for slug, group in groupby(read_reports(root), key=lambda report: str(report["slug"])):
+        reports = list(group)
+        found = entries(reports)
+        _replace(root / slug / "chips.md", chips(found))
+        _replace(root / slug / "glance.md", glance(reports))
+        _rewrite(root / slug / "studies", studies(slug, reports))
+        for report in reports:
+            kinds = count([entry for entry in found if entry.preset == report["preset"]])
+            full = {**report, "kinds": kinds}
+            indexed.append({key: full[key] for key in INDEXED})
+            rows += _rows(report, found)
+    _replace(root / "results.md", _results(rows))
     index = root / "index.json"
-    write_json(reports, index.with_suffix(".new"))
+    write_json(indexed, index.with_suffix(".new"))
     os.replace(index.with_suffix(".new"), index)
 
 
@@ -64,42 +77,48 @@ def _replace(path: Path, text: str) -> None:
     os.replace(new, path)
 
 
-def _chips(report: Report) -> str:
-    words = {"holds": ("holds", "hold"), "fails": ("fails", "fail"), "inconclusive": ("inconclusive", "inconclusive")}
-    chips = [
-        f'<span class="verdict {verdict}">{count} {words[verdict][count != 1]}</span>'
-        for verdict, count in report["counts"].items()
-        if count
+def _rewrite(folder: Path, pages: dict[str, str]) -> None:
+    """Write the pages into `folder`, and take away those of studies that are no more."""
+    folder.mkdir(exist_ok=True)
+    for name, text in pages.items():
+        _replace(folder / f"{name}.md", text)
+    for path in folder.glob("*.md"):
+        if path.stem not in pages:
+            path.unlink()
+
+
+def _results(rows: Sequence[str]) -> str:
+    heads = [f'<th scope="col">{column}</th>' for column in HEADER]
+    text = [
+        '<table id="results" markdown="1">',
+        '<thead markdown="1">',
+        '<tr markdown="1">',
+        *heads,
+        "</tr>",
+        "</thead>",
     ]
-    return " ".join(chips) + "\n"
+    return "\n".join([*text, '<tbody markdown="1">', *rows, "</tbody>", "</table>"]) + "\n"
 
 
-def _results(reports: Sequence[Report]) -> str:
-    text = ['<table id="results" markdown="1">', '<thead markdown="1">', '<tr markdown="1">']
-    text += [f'<th scope="col">{column}</th>' for column in HEADER]
-    text += ["</tr>", "</thead>", '<tbody markdown="1">']
-    for report in reports:
-        week = f"weeks/{report['week']:02d}-{report['slug']}.md"
-        for record in report["claims"]:
-            claim, *quantities = lines(record)
-            # Cells wrap each at its own length, so the parts of one quantity stay together in one cell.
-            parts = [
-                f"{line.text.removeprefix('· ')}: **{line.measured}** ({line.criterion}; published {line.published})"
-                for line in quantities
-            ]
-            cells = [
-                f"[{report['title']}]({week})",
-                report["preset"],
-                f"{claim.text} <small>{record['source']}</small>",
-                claim.published,
-                "<br>".join(parts) or claim.measured,
-                claim.criterion,
-                verdict_chip(record["verdict"]),
-            ]
-            text.append(
-                f'<tr data-paper="{escape(report["slug"])}" data-preset="{report["preset"]}" '
-                f'data-verdict="{record["verdict"]}" markdown="1">'
-            )
-            text += [f'<td markdown="span">{cell(content)}</td>' for content in cells]
-            text.append("</tr>")
-    return "\n".join([*text, "</tbody>", "</table>"]) + "\n"
+def _rows(report: Report, found: Sequence[Entry]) -> Iterator[str]:
+    week, preset = f"weeks/{report['week']:02d}-{report['slug']}.md", report["preset"]
+    for entry in (entry for entry in found if preset in entry.records):
+        record, decider = entry.records[preset], entry.deciders[preset]
+        several = f"<br><small>{escape(decider.name)}</small>" if decider.name else ""
+        anchor = f"#study-{entry.study}" if entry.study else ""
+        title = " ".join(report["title"].split()).replace("|", "\\|")
+        cells = [
+            f'<td markdown="span">[{title}]({week}{anchor})</td>',
+            f"<td>{preset}</td>",
+            f"<td>{escape(record['statement'])} {kind_chip(entry.kind, entry.headline)} "
+            f"<small>{escape(record['source'])}</small></td>",
+            f"<td>{decider.published or (f'{decider.expected} (derived)' if decider.expected else '–')}</td>",
+            f"<td>{escape(decider.measured)}{several}</td>",
+            f"<td>{verdict_chip(record['verdict'])}</td>",
+        ]
+        yield (
+            f'<tr data-paper="{escape(report["slug"])}" data-preset="{preset}" data-kind="{entry.kind}" '
+            f'data-verdict="{record["verdict"]}" markdown="1">'
+        )
+        yield from cells
+        yield "</tr>"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 from common.harness.runs import terminal
 from common.harness.studies.claims import VERDICTS, Judgement, Measurement, plain
-from common.harness.studies.wording import interval, number
+from common.harness.studies.wording import criterion, interval, number
 
 Record = Mapping[str, Any]
 """A claim as `claims.json` has it."""
@@ -34,14 +35,19 @@ def lines(record: Record) -> Iterator[Line]:
         )
         return
     yield Line(record["statement"], "", "", "all of these", record["verdict"])
-    for name, criterion in record["criterion"].items():
+    for name, stated in record["criterion"].items():
         measured = interval(record["measured"][name], record["ci"][name])
-        yield Line(f"· {name}", number(record["published"][name]), measured, bound(criterion), "")
+        yield Line(f"· {name}", number(record["published"][name]), measured, bound(stated), "")
 
 
-def bound(criterion: str) -> str:
-    """A criterion without its reason."""
-    return criterion.partition(", ")[0]
+def bound(text: str) -> str:
+    """A criterion of `claims.json` without its reason, its numbers rounded for people."""
+    stated = text.partition(", ")[0]
+    sign, _, value = stated.partition(" ")
+    if sign in ("≤", "≥"):
+        return criterion(-inf, float(value)) if sign == "≤" else criterion(float(value), inf)
+    lower, to, upper = stated.partition(" to ")
+    return criterion(float(lower), float(upper)) if to else stated
 
 
 def print_claims(title: str, judgements: Sequence[Judgement], long: bool = False) -> None:

@@ -5,17 +5,14 @@
     claims.json      list of objects: id kind headline statement source published expected measured ci n_seeds criterion
                      excludes verdict reason command budget deviation; with several quantities published, expected,
                      measured, ci and criterion are objects by name
-    claims.md        the same as a table; verdicts are <span class="verdict holds|fails|inconclusive">
+    <study>.md       a study's claims as a table, its figures and its conclusion, for the page (`study_page.py`)
     figures/*.svg    the figures whose experiments the preset has
-    figures.md       each figure with alternative text and caption, between the snippet markers [start:name] [end:name],
-                     so that a page includes all of them or one, `--8<-- "reports/edm/quick/figures.md:name"`. Paths
-                     begin with `../reports/`, right for docs/weeks/NN-slug.md where docs/reports leads to reports/
-    provenance.json  commands, commits, versions, machine, times, memory, the addresses of the runs, which criteria are
-                     younger than their runs, and of one's own variation of a preset what was `varied`: seeds,
-                     experiments, fields, and claims left out
+    provenance.json  commands, commits, versions, machine, times, memory, the addresses of the runs; of each study its
+                     title, its question, and the quantity that decides each of its claims; which criteria are younger
+                     than their runs; and of one's own variation of a preset what was `varied`
 
 The files depend on the runs and the card alone: written twice, they are the same bit for bit. They are written beside
-the old report and take its place when complete. `index.py` keeps what spans papers.
+the old report and take its place when complete. `index.py` keeps what spans presets and papers.
 """
 
 from __future__ import annotations
@@ -23,19 +20,19 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.harness.reports.findings import Findings, report_command
-from common.harness.reports.lines import Record, lines
+from common.harness.reports.study_page import Found, page
 from common.harness.reports.swap import swapped_in
 from common.harness.runs.store import Store
 from common.harness.studies.claims import Judgement
+from common.harness.studies.figure import Figure
 
 if TYPE_CHECKING:
     import pandas as pd
-
-VERDICT_WORDS = {"holds": "holds", "fails": "fails", "inconclusive": "inconclusive"}
 
 
 def write(findings: Findings, store: Store, root: Path) -> Path:
@@ -46,9 +43,17 @@ def write(findings: Findings, store: Store, root: Path) -> Path:
         _write_runs(findings.tables, folder / "runs.csv")
         _write_values(findings.judgements, folder / "values.csv")
         write_json(records, folder / "claims.json")
-        (folder / "claims.md").write_text(_claims_page(records, findings))
-        (folder / "figures.md").write_text(_draw_figures(findings, store, folder / "figures"))
-        write_json(_provenance(findings), folder / "provenance.json")
+        studies = {name: found for name, found in _by_study(findings).items() if found.judgements or found.figures}
+        figures = [figure for found in studies.values() for figure in found.figures]
+        drawn = _draw_figures(figures, findings, store, folder)
+        studies = {
+            name: replace(found, figures=[figure for figure in found.figures if figure.name in drawn])
+            for name, found in studies.items()
+        }
+        provenance = _provenance(findings, studies)
+        for name, found in studies.items():
+            (folder / f"{name}.md").write_text(page(found, provenance))
+        write_json(provenance, folder / "provenance.json")
     return target
 
 
@@ -76,33 +81,26 @@ def _write_values(judgements: Sequence[Judgement], path: Path) -> None:
                     writer.writerow((judgement.claim.id, measurement.quantity.name, seed, repr(value)))
 
 
-def _claims_page(records: Sequence[Record], findings: Findings) -> str:
-    text = ["| Claim | Published | Measured ± 95 % CI | Criterion | Verdict |", "|---|---:|---:|---|---|"]
-    for record in records:
-        for line in lines(record):
-            claim = cell(line.text)
-            if line.verdict:
-                claim += f" <small>{cell(record['source'])}</small>"
-            cells = (claim, line.published, line.measured, line.criterion, verdict_chip(line.verdict))
-            text.append(f"| {' | '.join(cells)} |")
-    if findings.missing:
-        done, planned = len(findings.finished), len(findings.finished) + len(findings.missing)
-        text += ["", f"Not complete: {done} of {planned} runs are there. `{findings.command}` makes the others."]
-    return "\n".join(text) + "\n"
+def _by_study(findings: Findings) -> dict[str, Found]:
+    paper, preset = findings.paper, findings.preset
+    studies = {}
+    for name, study in paper.load().items():
+        own = {experiment.name for experiment in study.experiments}
+        studies[name] = Found(
+            slug=paper.slug,
+            preset=preset,
+            study=study,
+            judgements=[judgement for judgement in findings.judgements if judgement.claim in study.claims],
+            figures=[
+                figure for figure in study.figures if {e.name for e in figure.experiments} <= set(findings.tables)
+            ],
+            missing=sum(spec.experiment in own for spec in findings.missing),
+        )
+    return studies
 
 
-def cell(text: str) -> str:
-    """Text that cannot break out of a Markdown table's cell."""
-    return " ".join(text.split()).replace("|", "\\|")
-
-
-def verdict_chip(verdict: str) -> str:
-    """A verdict as a word in a span that the site's style sheet colours."""
-    return f'<span class="verdict {verdict}">{VERDICT_WORDS[verdict]}</span>' if verdict else ""
-
-
-def _draw_figures(findings: Findings, store: Store, folder: Path) -> str:
-    """Draw the figures that the tables allow as SVG files; returns the Markdown that shows them.
+def _draw_figures(figures: Sequence[Figure], findings: Findings, store: Store, folder: Path) -> set[str]:
+    """Draw `figures` as SVG files below `folder`/figures; returns the names of those that are there.
 
     Text becomes outlines, so that a figure looks the same wherever it is seen; ids are salted and no date is written,
     so that it is the same file every time.
@@ -113,42 +111,25 @@ def _draw_figures(findings: Findings, store: Store, folder: Path) -> str:
     import matplotlib.pyplot as plt
     import seaborn as sns
 
-    figures = [
-        figure
-        for study in findings.paper.load().values()
-        for figure in study.figures
-        if {experiment.name for experiment in figure.experiments} <= set(findings.tables)
-    ]
-    folder.mkdir()
-    results = store.results(findings.finished)
-    text = []
+    (folder / "figures").mkdir()
+    results, there = store.results(findings.finished), set[str]()
     for figure in figures:
         with matplotlib.rc_context():
             sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
             plt.rcParams.update({"svg.hashsalt": "repro", "svg.fonttype": "path", "figure.dpi": 100})
             try:
                 drawn = figure.draw(results)
-            except Exception as error:
+            except Exception:
                 if not findings.variation:
                     raise
-                # It is drawn for the grid of the preset; a variation may lack what it shows.
-                text.append(f"No figure `{figure.name}`: {error}\n")
-                continue
-            drawn.savefig(folder / f"{figure.name}.svg", bbox_inches="tight", metadata={"Date": None})
+                continue  # it is drawn for the grid of the preset; a variation may lack what it shows
+            drawn.savefig(folder / "figures" / f"{figure.name}.svg", bbox_inches="tight", metadata={"Date": None})
             plt.close(drawn)
-        path = f"../reports/{findings.paper.slug}/{findings.preset}/figures/{figure.name}.svg"
-        text.append(
-            f"<!-- --8<-- [start:{figure.name}] -->\n"
-            f'<figure id="{figure.name}-{findings.preset}" markdown="1">\n\n'
-            f"![{cell(figure.alt)}]({path}){{ loading=lazy }}\n\n"
-            f'<figcaption markdown="span">{figure.caption}</figcaption>\n\n'
-            f"</figure>\n"
-            f"<!-- --8<-- [end:{figure.name}] -->\n"
-        )
-    return "\n".join(text)
+        there.add(figure.name)
+    return there
 
 
-def _provenance(findings: Findings) -> dict[str, Any]:
+def _provenance(findings: Findings, studies: Mapping[str, Found]) -> dict[str, Any]:
     paper, about = findings.paper, findings.about
     experiments = {}
     for name in dict.fromkeys(spec.experiment for spec in findings.finished):
@@ -170,6 +151,10 @@ def _provenance(findings: Findings) -> dict[str, Any]:
         "criteria_age_unknown": findings.of_unknown_age,
         "experiments": experiments,
         "addresses": sorted(about),
+        "studies": {
+            name: {"title": found.study.title, "question": found.study.question, "decides": found.decides}
+            for name, found in studies.items()
+        },
     }
 
 

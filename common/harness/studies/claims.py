@@ -59,13 +59,10 @@ class Criterion:
         return f"{self.lower:.4g} to {self.upper:.4g}"
 
     def room(self, estimate: Estimate) -> float:
-        """How far inside the interval lies: its distance to the nearest bound as a share of half the criterion's width,
-        or with one bound, of the larger of bound and mean."""
-        if isfinite(self.lower) and isfinite(self.upper):
-            scale = (self.upper - self.lower) / 2
-        else:
-            scale = max(abs(self.lower if isfinite(self.lower) else self.upper), abs(estimate.mean))
-        return min(estimate.low - self.lower, self.upper - estimate.high) / (scale or 1.0)
+        """How far an interval stays from the nearest bound, as a part of the larger of the two: 0 at the bound."""
+        pairs = [(estimate.low, self.lower), (estimate.high, self.upper)]
+        rooms = [abs(end - bound) / (max(abs(end), abs(bound)) or 1.0) for end, bound in pairs if isfinite(bound)]
+        return min(rooms)
 
     def judge(self, estimate: Estimate) -> Verdict:
         """The verdict for an interval: inside the criterion, outside it, or across its boundary."""
@@ -165,13 +162,12 @@ class Judgement:
 
     @property
     def deciding(self) -> Measurement:
-        """What the verdict hangs on: the first that fails, else the first that leaves it open, else the one that has
-        least room."""
+        """The first quantity that fails, else the first that is inconclusive, else the one nearest its bound."""
         for verdict in ("fails", "inconclusive"):
             for measurement in self.measurements:
                 if measurement.verdict == verdict:
                     return measurement
-        return min(self.measurements, key=lambda m: m.quantity.criterion.room(m.estimate))
+        return min(self.measurements, key=lambda each: each.quantity.criterion.room(each.estimate))
 
     @property
     def n_seeds(self) -> int:

@@ -7,7 +7,7 @@ configs, the experiments, the measures that only it needs, its claims, its figur
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.harness.studies.claims import Claim, Quantity
@@ -32,6 +32,8 @@ class Study:
     experiments: tuple[Experiment, ...]
     claims: tuple[Claim, ...] = ()
     figures: tuple[Figure, ...] = ()
+    conclusion: str | Mapping[str, str] = ""
+    """What to conclude, in the author's words, or by preset: it must hold for the numbers of the preset at hand."""
 
     @property
     def presets(self) -> set[str]:
