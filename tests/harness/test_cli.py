@@ -268,6 +268,7 @@ def test_a_variation_has_a_report_of_its_own(tree: Path, tmp_path: Path) -> None
     assert record["n_seeds"] == 5, "the claim's slope is there, so it is judged"
     assert json.loads((folders["few"] / "claims.json").read_text()) == []
     assert "left out: rate: a slope needs two values of 'n', not [4]" in fewer.out
+    assert "A variation of the preset: `--n 4`. Claims left out: 1." in (folders["few"] / "claims.md").read_text()
     assert about["few"]["varied"]["left_out"] == {"rate": "a slope needs two values of 'n', not [4]"}
 
     for refused, why in (

@@ -83,10 +83,16 @@ def _claims_page(records: Sequence[Record], findings: Findings) -> str:
                 claim += f" <small>{cell(record['source'])}</small>"
             cells = (claim, line.published, line.measured, line.criterion, verdict_chip(line.verdict))
             text.append(f"| {' | '.join(cells)} |")
+    if findings.variation:
+        text += ["", f"A variation of the preset: {_coded(findings)}. Claims left out: {len(findings.left_out)}."]
     if findings.missing:
         done, planned = len(findings.finished), len(findings.finished) + len(findings.missing)
         text += ["", f"Not complete: {done} of {planned} runs are there. `{findings.command}` makes the others."]
     return "\n".join(text) + "\n"
+
+
+def _coded(findings: Findings) -> str:
+    return f"`{findings.variation.as_options().strip()}`"
 
 
 def cell(text: str) -> str:
@@ -120,6 +126,8 @@ def _draw_figures(findings: Findings, store: Store, folder: Path) -> str:
     folder.mkdir()
     results = store.results(findings.finished)
     text = []
+    if findings.variation:
+        text.append(f"A variation of the preset: {_coded(findings)}. The captions are written for the preset.\n")
     for figure in figures:
         with matplotlib.rc_context():
             sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
