@@ -269,6 +269,8 @@ def test_a_variation_has_a_report_of_its_own(tree: Path, tmp_path: Path) -> None
     assert record["n_seeds"] == 5, "the claim's slope is there, so it is judged"
     assert json.loads((folders["few"] / "claims.json").read_text()) == []
     assert "left out: rate: a slope needs two values of 'n', not [4]" in fewer.out
+    told = "A variation of the preset: n = 4. Claims left out: `rate` (a slope needs two values of 'n', not [4])."
+    assert told in (folders["few"] / "convergence.md").read_text()
     assert about["few"]["varied"]["left_out"] == {"rate": "a slope needs two values of 'n', not [4]"}
 
     for refused, why in (

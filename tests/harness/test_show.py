@@ -53,7 +53,9 @@ WIDE = measured("far from its bound", 7.0, 7.2, Criterion(1))
 NEAR = measured("near its bound", 1.05, 1.15, Criterion(1))
 TINY = measured("far below a tiny bound", 0.9e-12, 1.1e-12, Criterion(upper=1e-6))
 BELOW = measured("near an upper bound", 0.95, 0.99, Criterion(upper=1.0))
-INSIDE = measured("in a margin", -2.05, -1.95, Criterion(-2.15, -1.85), -2.0)
+INSIDE = measured(
+    "in a margin that takes more words than a line has room for", -2.05, -1.95, Criterion(-2.15, -1.85), -2.0
+)
 OPEN = measured("across its bound", 0.9, 1.2, Criterion(1))
 WRONG = measured("outside", 3.0, 3.2, Criterion(upper=2))
 NEVER = Measurement(WIDE.quantity, {}, Estimate(nan, nan, nan, 0), "inconclusive")
@@ -99,7 +101,7 @@ def test_a_claim_has_one_line_with_what_decides_it_and_headlines_come_first(
         assert len(row.rstrip()) <= 80
         assert [word for word in words if word not in row] == []
 
-    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setenv("COLUMNS", "200")
     print_claims("foo quick", CLAIMS)
     wide = capsys.readouterr().out
     assert "✗ fails" in wide

@@ -66,8 +66,9 @@ def report(options: Namespace) -> int:
         terminal.say(f"{text}; --partial writes it all the same")
     for line in written:
         terminal.say(f"{line['paper']} {line['preset']}: {shown(Path(line['folder']))}, {line['verdicts']}")
-        for claim, why in line["left_out"].items():
-            terminal.say(f"  left out: {claim}: {why}")
+        for why in dict.fromkeys(line["left_out"].values()):
+            claims = [claim for claim, reason in line["left_out"].items() if reason == why]
+            terminal.say(f"  left out: {', '.join(claims)}: {why}")
         for missing in line["missing"]:
             terminal.say(f"  not run: {missing}")
         if line["missing"]:

@@ -151,11 +151,10 @@ def _judge_what_is_there(
 ) -> tuple[list[Judgement], dict[str, str]]:
     judged, left_out = [], {}
     for claim in claims:
-        unrun = {quantity.experiment.name for quantity in claim.quantities} - tables.keys()
         if preset not in claim.presets:
             continue
-        if unrun:
-            left_out[claim.id] = f"{', '.join(sorted(unrun))} was not run"
+        if not {quantity.experiment.name for quantity in claim.quantities} <= tables.keys():
+            left_out[claim.id] = "not run"
             continue
         try:
             judged.append(judge(claim, tables))

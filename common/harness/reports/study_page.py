@@ -42,7 +42,8 @@ class Found:
 
 def page(found: Found, provenance: Mapping[str, Any]) -> str:
     """The Markdown of one study in one preset."""
-    text = [*_table(found.judgements, provenance), ""] if found.judgements else []
+    text = [_variation(provenance["varied"]), ""] if "varied" in provenance else []
+    text += [*_table(found.judgements, provenance), ""] if found.judgements else []
     for figure in found.figures:
         text += [*_figure(figure, found), ""]
     conclusion = found.study.conclusion
@@ -118,6 +119,14 @@ def _claim(judgement: Judgement, provenance: Mapping[str, Any]) -> str:
         summary = "How it differs from the paper" if claim.deviation else "Why this margin"
         text += f"<details><summary>{summary}</summary>{''.join(details)}</details>"
     return text
+
+
+def _variation(varied: Mapping[str, Any]) -> str:
+    told = [f"{name} {', '.join(map(str, varied[name]))}" for name in ("seeds", "only") if name in varied]
+    told += [f"{name} = {value}" for name, value in varied["fields"].items()]
+    left = [f"`{claim}` ({reason})" for claim, reason in varied["left_out"].items()]
+    out = f" Claims left out: {'; '.join(left)}." if left else ""
+    return f"A variation of the preset: {'; '.join(told)}.{out} The captions are written for the preset."
 
 
 def _flags(claim: str, provenance: Mapping[str, Any]) -> Iterator[str]:
