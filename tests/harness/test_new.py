@@ -32,7 +32,7 @@ def test_it_writes_package_page_test_and_nav_entry(tree: Path) -> None:
     wanted = {f"papers/foo/{name}.py" for name in ("__init__", "paper", "estimator", "studies/convergence")}
     assert wanted | {"docs/weeks/11-foo.md", "tests/papers/foo/test_foo.py"} <= files(tree)
     assert "- W11 Foo: weeks/11-foo.md" in (tree / "mkdocs.yml").read_text()
-    assert "reports/foo/quick/claims.md" in files(tree)
+    assert "reports/foo/quick/convergence.md" in files(tree)
 
 
 def test_the_new_paper_is_listed_and_its_claim_holds(tree: Path) -> None:
