@@ -93,7 +93,10 @@ def _glance(slug: Path, records: Mapping[str, list[dict[str, Any]]]) -> Iterator
     headline = []
     for row in rows:
         statement, *cells = row.cells
-        (claim,) = (c for c, record in claims.items() if statement.text.startswith(record["statement"]))
+        claim = next((c for c, record in claims.items() if statement.text.startswith(record["statement"])), "")
+        if not claim:
+            yield f"no claim says {statement.text}"
+            continue
         largest = next(p for p in ("gpu", "small", "quick") if any(r["id"] == claim for r in records.get(p, ())))
         headline.append(next(r for r in records[largest] if r["id"] == claim)["headline"])
         if {cell.label for cell in cells} != set(records):
@@ -132,16 +135,21 @@ def _details(folder: Path, records: list[dict[str, Any]]) -> Iterator[str]:
     rows = [row for path in sorted(folder.glob("*.md")) for row in Tables(path.read_text()).rows]
     shown: dict[str, list[Row]] = {}
     claims: dict[str, dict[str, Any]] = {}
+    record: dict[str, Any] | None = None
     for row in rows:
         if row.claim:
-            (record,) = (r for r in records if row.cells[0].text.startswith(r["statement"]))
+            record = next((r for r in records if row.cells[0].text.startswith(r["statement"])), None)
+            if record is None:
+                yield f"no claim says {row.cells[0].text}"
+                return
             claims[record["id"]] = record
             if row.cells[-1].verdicts != [(record["verdict"], record["verdict"])]:
                 yield f"{record['id']}: {row.cells[-1].verdicts}, not {record['verdict']}"
             for word, wanted in (("headline", record["headline"]), (record["kind"], True)):
                 if (word in row.cells[0].text.removeprefix(record["statement"]).split()) != wanted:
                     yield f"{record['id']}: {word} is {'not ' * wanted}shown"
-        shown.setdefault(record["id"], []).append(row)
+        if record is not None:
+            shown.setdefault(record["id"], []).append(row)
     if set(claims) != {record["id"] for record in records}:
         yield f"claims {sorted(claims)}"
     for claim, (_, *below) in shown.items():

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.site.conftest import Build, Traffic, Visit
 
 ROOT = Path(__file__).parents[2]
+PHONE, DESKTOP = 390, 1280
 pytestmark = pytest.mark.browser
 
 
@@ -76,6 +77,40 @@ def test_results_can_be_filtered_by_keyboard(opened: tuple[Page, Traffic]) -> No
     assert 0 < shown.count() <= everything
     assert len({shown.nth(i).get_attribute("data-verdict") for i in range(shown.count())}) == 1
     assert f"{shown.count()} of {everything}" in page.locator("form#filters output").inner_text()
+    assert traffic.console == []
+
+
+@pytest.mark.parametrize("page", ["weeks/01-edm/", "weeks/06-dsbm/", "weeks/09-sedd/"])
+def test_the_idea_is_on_the_first_screen(opened: tuple[Page, Traffic], page: str) -> None:
+    """Before anything that was measured a reader learns what the paper is about."""
+    browser, _ = opened
+    browser.set_viewport_size({"width": DESKTOP, "height": 800})
+    browser.goto(page)
+    idea = browser.locator("article h1 + p.lead")
+    assert len(idea.inner_text().split()) > 15
+    box = idea.bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] < 400
+    for part in (".card", ".tally", ".glance tbody tr"):
+        place = browser.locator(part).first.bounding_box()
+        assert place is not None
+        assert place["y"] + place["height"] < 800, part
+
+
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_a_claim_leads_from_the_glance_to_its_study(opened: tuple[Page, Traffic], width: int) -> None:
+    page, traffic = opened
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto("weeks/01-edm/")
+    link = page.locator(".glance tbody th a").first
+    target = link.get_attribute("href") or ""
+    words = link.inner_text()
+    link.focus()
+    page.keyboard.press("Enter")
+    heading = page.locator(f"h3{target}")
+    page.wait_for_function("id => document.querySelector(id).getBoundingClientRect().top < 844", arg=target)
+    study = heading.locator("xpath=following-sibling::div[contains(@class, 'tabbed-set')][1]")
+    assert words in study.locator(".tabbed-block").first.inner_text()
     assert traffic.console == []
 
 

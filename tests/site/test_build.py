@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 from collections import Counter
 from html import unescape
 from html.parser import HTMLParser
@@ -15,6 +18,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.site.conftest import Build
 
+ROOT = Path(__file__).parents[2]
+ZENSICAL = shutil.which("zensical")
 FETCHED = {"src", "srcset", "poster", "data"}
 """Attributes whose address a browser fetches by itself; `href` is fetched in <link> only."""
 INVISIBLE = {*range(0x20), 0xA0, 0xAD, 0x200B, *range(0x2061, 0x2065), 0xFE00}
@@ -53,6 +58,36 @@ def pages(build: Build) -> dict[str, _Addresses]:
 def test_builds_strict(build: Build) -> None:
     assert build.code == 0, build.output
     assert "weeks/01-edm/index.html" in build.pages()
+
+
+@pytest.mark.skipif(ZENSICAL is None, reason="zensical, the successor of MkDocs, is not installed")
+def test_the_successor_of_the_builder_builds_the_same(build: Build, tmp_path: Path) -> None:
+    """As many formulas, figures, tables, verdicts, tabs and anchors on every page, from the same configuration."""
+    for name in ("docs", "reports", "common"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    assert ZENSICAL is not None
+    done = subprocess.run(
+        [ZENSICAL, "build", "--strict"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ours = {name: _parts(build.folder / name) for name in build.pages()}
+    theirs = {name: _parts(tmp_path / "site" / name) for name in ours if (tmp_path / "site" / name).exists()}
+    assert {name: parts for name, parts in theirs.items() if name != "404.html"} == {
+        name: parts for name, parts in ours.items() if name != "404.html"
+    }
+
+
+def _parts(page: Path) -> Counter[str]:
+    """What the article of a page is made of."""
+    found = re.search(r"(?s)<article.*?</article>", page.read_text(encoding="utf-8"))
+    text = found.group(0) if found else ""
+    marks = ("<math", "<img", "<figure", "<table", "<tr", "tabbed-block", 'class="verdict')
+    return Counter({mark: text.count(mark) for mark in marks}) + Counter(re.findall(r'<h\d id="[^"]*"', text))
 
 
 def test_pages_and_styles_fetch_nothing_elsewhere(build: Build, pages: dict[str, _Addresses]) -> None:

@@ -9,6 +9,7 @@ import markdown
 import pytest
 
 from common.site.mathml import to_mathml
+from common.site.prepare import copy_reports
 from common.site.reference import write_reference
 from common.site.schedule import write_schedule
 
@@ -70,6 +71,43 @@ def test_the_reference_shows_what_is_public(tmp_path: Path) -> None:
     assert "x * h for x (B, *D), a &lt; b." in page
     assert "hidden" not in page
     assert "0 &lt; t &lt; 1" in render((tmp_path / "docs" / "index.md").read_text())
+
+
+def test_the_reference_has_a_page_for_every_package_however_deep(tmp_path: Path) -> None:
+    for name in ("papers/foo", "papers/foo/studies", "common/harness", "common/harness/runs"):
+        package = tmp_path / name
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text(f'"""About {name}."""\n')
+    (tmp_path / "papers" / "foo" / "studies" / "cost.py").write_text('def cost() -> int:\n    """Its cost."""\n')
+    (tmp_path / "common" / "harness" / "runs" / "plan.py").write_text("class Plan:\n    n: int\n")
+    write_reference(tmp_path, tmp_path / "docs")
+    assert {path.stem for path in (tmp_path / "docs").iterdir()} == {
+        "index",
+        "papers.foo.studies",
+        "common.harness.runs",
+    }
+    assert "Its cost." in (tmp_path / "docs" / "papers.foo.studies.md").read_text()
+    index = (tmp_path / "docs" / "index.md").read_text()
+    assert index.index("[`papers.foo.studies`](papers.foo.studies.md): About papers/foo/studies.") < index.index("runs")
+
+
+def test_what_pages_serve_of_reports_is_copied_and_what_is_gone_goes(tmp_path: Path) -> None:
+    reports, served = tmp_path / "reports", tmp_path / "served"
+    figures = reports / "foo" / "quick" / "figures"
+    figures.mkdir(parents=True)
+    for name in ("a.svg", "b.svg"):
+        (figures / name).write_text(name)
+    (reports / "foo" / "glance.md").write_text("included, not served")
+    (reports / "foo" / "quick" / "runs.csv").write_text("1")
+    copy_reports(reports, served)
+    assert {path.name for path in served.rglob("*") if path.is_file()} == {"a.svg", "b.svg", "runs.csv"}
+    before = (served / "foo" / "quick" / "figures" / "a.svg").stat().st_mtime_ns
+    (figures / "b.svg").unlink()
+    (reports / "foo" / "quick" / "runs.csv").write_text("2")
+    copy_reports(reports, served)
+    assert {path.name for path in served.rglob("*") if path.is_file()} == {"a.svg", "runs.csv"}
+    assert (served / "foo" / "quick" / "runs.csv").read_text() == "2"
+    assert (served / "foo" / "quick" / "figures" / "a.svg").stat().st_mtime_ns == before, "an equal file is left alone"
 
 
 def test_the_reference_of_a_package_that_is_gone_goes(tmp_path: Path) -> None:

@@ -57,8 +57,8 @@ def report_on(paper: Paper, specs: Sequence[RunSpec], store: Store) -> list[Path
     folder = write(found, store, REPORTS)
     index.rebuild(REPORTS)
     print_claims(f"{paper.slug} quick", found.judgements)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [*files, REPORTS / paper.slug / "chips.md", REPORTS / "results.md", REPORTS / "index.json"]
+    files = sorted(path for path in folder.parent.rglob("*") if path.is_file())
+    return [*files, REPORTS / "results.md", REPORTS / "index.json"]
 
 
 def parse_name(name: str) -> tuple[int, str]:

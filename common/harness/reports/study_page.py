@@ -158,6 +158,8 @@ def _made(found: Found, provenance: Mapping[str, Any]) -> Iterator[str]:
     stale = [each.name for each in found.study.experiments if each.name in provenance.get("stale", ())]
     if stale:
         words.append(f"made by older code: {', '.join(stale)}")
+    if "varied" in provenance:
+        words.append(f"a variation of the preset: `{provenance['command'].partition(' && ')[0]}`")
     folder = f"{SERVED}/{found.slug}/{found.preset}"
     words += [f"[rows]({folder}/runs.csv)", f"[how they were made]({folder}/provenance.json)"]
     yield f'<p class="made" markdown="span">{" · ".join(words)}</p>'
