@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
     from common.harness.studies.experiment import Experiment
 
+Kind = Literal["theorem", "scaled", "ours"]
+KINDS: Mapping[Kind, str] = {
+    "theorem": "a closed form or an identity of the paper",
+    "scaled": "the paper's experiment at our size",
+    "ours": "not in the paper",
+}
 Verdict = Literal["holds", "fails", "inconclusive"]
 VERDICTS: tuple[Verdict, ...] = ("holds", "fails", "inconclusive")
 
@@ -84,6 +90,11 @@ class Quantity:
     measure: Measure
     criterion: Criterion
     published: float | None = None
+    """The paper's own number, and nothing that we derive."""
+    expected: float | None = None
+    """What we derive: a closed form's value, or an order that theory gives."""
+    metric: str = ""
+    """What is measured, where the name does not say it: "mean KL × 10³, diagonal fit"."""
     unit: str = ""
     floor: float = 0.0
     scale: Scale = "linear"
@@ -104,6 +115,11 @@ class Claim:
     presets: tuple[str, ...] = ("quick", "small")
     deviation: str = ""
     """How our set-up differs from the paper's, in one sentence."""
+    kind: Kind = "scaled"
+    headline: bool = False
+    """Whether the paper's abstract makes it."""
+    excludes: str = ""
+    """The negative control: what does not meet the criterion, in words ("Euler's method", "independent pairs")."""
 
 
 @dataclass(frozen=True)
