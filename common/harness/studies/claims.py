@@ -99,6 +99,11 @@ class Quantity:
     floor: float = 0.0
     scale: Scale = "linear"
     deterministic: bool = False
+    tolerance: float | None = None
+    """How far `repro check` lets the value of a seed move: by a factor of 1 + tolerance, either way. None: as far as
+    the experiment says."""
+    zero: float = 0.0
+    """For a number that is zero but for rounding: whatever is no larger counts as zero in `repro check`."""
 
 
 @dataclass(frozen=True)

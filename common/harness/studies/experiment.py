@@ -121,6 +121,11 @@ class Experiment:
     """Called with each config before anything is launched: fetches or checks the data that the config reads. A
     FileNotFoundError or ValueError of it is bad input, and nothing runs."""
 
+    tolerance: float | None = None
+    """How far `repro check` lets each number made from its rows move, seed by seed: by a factor of 1 + tolerance,
+    either way. State it, and why in a comment, where something is trained, fitted or counted adaptively, for there
+    another processor's rounding grows. None: 1e-4, enough for all else, which moves by at most 6e-6."""
+
     def __call__(self, config: Any, seed: int, run: Run) -> Sequence[Row]:
         return self.function(config, seed, run)
 
@@ -142,6 +147,6 @@ def experiment(
         @experiment(ConvergenceConfig, {"quick": Grid(CONFIGS, seeds=5)}, {"solver": SOLVERS, "error": float})
         def convergence(config: ConvergenceConfig, seed: int, run: Run) -> Sequence[Row]: ...
 
-    `others` are further fields of `Experiment`: resources, needs, prepare, version.
+    `others` are further fields of `Experiment`: resources, needs, prepare, tolerance, version.
     """
     return lambda function: Experiment(function, config, presets, columns, **others)
