@@ -9,4 +9,8 @@ the training loss, the bound and concrete score matching (Section 3, Algorithm 1
 `network.py` how a network's outputs become ratios. `cross_entropy.py` and `autoregression.py` are the baselines.
 `oracle.py` has the exact ratios of a Markov source, and `exact.py` does everything without sampling where sequences
 can be enumerated.
+
+`studies` has the questions that are put to all this, one module each: `bound` and `masked` to the loss, `training` and
+`concrete_score` to trained networks, `sampling` to exact scores, `generation` to what networks write, `infilling`,
+`precision` of the draws, and `sentence`, a picture of the chain. `published.py` has the paper's own numbers.
 """

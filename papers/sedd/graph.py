@@ -13,7 +13,7 @@ depends on sigma alone is computed in float64.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import log
 
@@ -240,3 +240,7 @@ class Absorbing(Graph):
         sum_s = log_score[..., : self.N].exp().sum(dim=-1)
         log_s_x0 = log_score.gather(-1, x0[..., None]).squeeze(-1)
         return torch.where(x_t == self.mask, sum_s - r.to(sum_s) * log_s_x0 + K(r).to(sum_s), 0.0)
+
+
+GRAPHS: Mapping[str, type[Graph]] = {"uniform": Uniform, "absorb": Absorbing}
+"""By the names that configs have."""

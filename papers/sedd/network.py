@@ -1,4 +1,4 @@
-"""From a network's outputs to log-ratios or to a posterior (Appendix C.2).
+"""From a network's outputs to log-ratios, to a posterior, or to ratios that may be negative (Appendix C.2).
 
 The backbone is any `net(x_t (B, L), sigma (B,)) -> (B, L, S)`, `common.nets.dit.TokenTransformer` for one.
 """
@@ -48,3 +48,18 @@ class PosteriorNetwork(nn.Module):
         tokens = torch.arange(self.graph.N, device=x_t.device)
         known = torch.where(x_t[..., None] == tokens, 0.0, -torch.inf).to(log_p)
         return torch.where(x_t[..., None] == self.graph.mask, log_p, known)
+
+
+class PlainRatioNetwork(nn.Module):
+    """s_θ itself, which may be negative: (1/N + output)/(e^σ̄ − 1), so that it starts where `RatioNetwork` does.
+
+    For concrete score matching, whose loss keeps no ratio positive.
+    """
+
+    def __init__(self, net: nn.Module, graph: Graph) -> None:
+        super().__init__()
+        self.net, self.graph = net, graph
+
+    def forward(self, x_t: Tensor, sigma: Tensor) -> Tensor:
+        out = self.net(x_t, sigma.float())
+        return (1 / self.graph.N + out) / torch.expm1(per_sample(sigma, out)).to(out)

@@ -1,7 +1,6 @@
 """The card of SEDD."""
 
 from common.harness.studies.paper import Paper, Reading
-from papers.sedd.claims import CLAIMS
 
 PAPER = Paper(
     slug="sedd",
@@ -15,9 +14,17 @@ PAPER = Paper(
         "Diffusion on tokens by learning ratios p(y)/p(x) between neighbouring sequences. Score entropy keeps them "
         "positive and bounds the likelihood; reversing the chain with them writes and fills in text at any position."
     ),
-    claims=CLAIMS,
-    experiments="papers.sedd.experiments",
-    figures="papers.sedd.figures",
+    studies=(
+        "bound",
+        "masked",
+        "training",
+        "concrete_score",
+        "sampling",
+        "generation",
+        "infilling",
+        "precision",
+        "sentence",
+    ),
     further_reading=(
         Reading(
             "Structured Denoising Diffusion Models in Discrete State-Spaces",

@@ -8,7 +8,7 @@ what noise is left, the mask in any case. All of this is float64, whatever the n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import torch
@@ -49,6 +49,10 @@ def tweedie_step(log_score: Tensor, x_t: Tensor, graph: Graph, noise: Noise, t: 
     there e^Δσ − 1 = Δt σ(t).
     """
     return _normalised(_tweedie(log_score, x_t, graph, noise.sigma(t) - noise.sigma(t_next)))
+
+
+STEPS: Mapping[str, Step] = {"euler": euler_step, "tweedie": tweedie_step}
+"""By the names that configs have."""
 
 
 def denoise_probs(log_score: Tensor, x_t: Tensor, graph: Graph, sigma: Tensor | float) -> Tensor:

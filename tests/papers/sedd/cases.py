@@ -1,6 +1,7 @@
-"""What the tests of SEDD share: graphs, a law of four tokens out of three, a Markov chain, and naive oracles."""
+"""What the tests of SEDD share: graphs, a law of four tokens out of three, a Markov chain, naive oracles, and a tiny
+network's config."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from papers.sedd.exact import sequences
 from papers.sedd.graph import Absorbing, Graph, Uniform
 from papers.sedd.noise import Geometric, LogLinear
+from papers.sedd.studies.models import QUICK
 
 N, L = 3, 4
 UNIFORM, ABSORBING = Uniform(N), Absorbing(N)
@@ -18,6 +20,7 @@ GRAPHS = (UNIFORM, ABSORBING)
 NOISES = (LogLinear(), Geometric(0.05, 8.0))
 # Of many comparisons by p-value, each true one fails in one of 10⁴ seeds; the seeds are fixed.
 P = 1e-4
+TINY = replace(QUICK, width=8, depth=1, heads=1, steps=2, batch=4, n_test=6, n_times=2, length=8)
 
 
 def name(value: object) -> str:

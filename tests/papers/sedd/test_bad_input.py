@@ -8,8 +8,8 @@ import pytest
 from common.harness.cli.main import main
 from common.harness.runs.plan import plan
 from common.harness.studies.errors import UsageError
-from papers.sedd.languages import look_at
 from papers.sedd.paper import PAPER
+from papers.sedd.studies.languages import look_at
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import pytest
 
 from common.harness.studies.claims import judge
 from common.harness.studies.experiment import PRESETS
-from papers.sedd.measures import evaluations_to_match
 from papers.sedd.paper import PAPER
 from papers.sedd.published import TEXT8_BPC
 
@@ -245,16 +244,6 @@ def test_fewer_evaluations_are_those_of_the_crossing() -> None:
     assert "is not on a curve" in unreached.error
 
 
-def test_evaluations_are_interpolated_and_never_extrapolated() -> None:
-    nfe, nll = [16, 4, 64], [2.0, 3.0, 1.0]
-    assert evaluations_to_match(nfe, nll, 2.5) == pytest.approx(8)
-    assert evaluations_to_match(nfe, nll, 1.0) == pytest.approx(64)
-    # A curve that begins below the target would take no more than its first point.
-    assert evaluations_to_match(nfe, nll, 3.5) == pytest.approx(min(nfe))
-    with pytest.raises(ValueError, match="not on a curve"):
-        evaluations_to_match(nfe, nll, 0.9)
-
-
 def test_published_values_are_those_of_the_paper() -> None:
     bits = {q.name: q.published for q in CLAIMS["bits-table"].quantities}
     assert sorted(value for value in bits.values() if value) == [1.23, 1.39, 1.45, 1.47, 1.61]
@@ -266,13 +255,16 @@ def test_published_values_are_those_of_the_paper() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_claim_has_runs_in_the_presets_that_judge_it(preset: str) -> None:
-    experiments = PAPER.load_experiments()
     for claim in PAPER.claims:
         for quantity in claim.quantities:
             assert claim.source
             assert claim.statement.endswith(".")
             assert quantity.criterion.reason
             if preset in claim.presets:
-                grid = experiments[quantity.experiment].presets[preset]
+                grid = quantity.experiment.presets[preset]
                 assert grid.seeds >= 3, "an interval over fewer seeds says nothing"
                 assert grid.configs
+
+
+def test_experiments_have_names_of_their_own() -> None:
+    assert len(PAPER.experiments) == sum(len(study.experiments) for study in PAPER.load().values())

@@ -9,9 +9,13 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from common.harness.studies.experiment import Experiment
 from common.harness.studies.figure import Figure
-from papers.sedd.figures import COLOURS, FIGURES, NAMES
+from common.harness.studies.panels import COLOURS
+from papers.sedd.paper import PAPER
+from papers.sedd.studies.looks import MODELS
 
+FIGURES = [figure for study in PAPER.load().values() for figure in study.figures]
 BY_NAME = {figure.name: figure for figure in FIGURES}
 GRAPHS = ("absorb", "uniform")
 STEPS = (8, 16)
@@ -30,7 +34,7 @@ class MadeUp:
                 "bpc": 1.0 + place + 0.1 * seed + 9 * (language != "text8"),
                 "seed": seed,
             }
-            for (place, model), language, seed in product(enumerate(NAMES), ("text8", "tinyshakespeare27"), seeds)
+            for (place, model), language, seed in product(enumerate(MODELS), ("text8", "tinyshakespeare27"), seeds)
         ]
         error = [
             {"graph": g, "sampler": s, "noise": noise, "n_steps": n, "tv": (1 + i) / n, "seed": seed}
@@ -77,7 +81,7 @@ class MadeUp:
             {"dtype": dtype, "n_steps": n, "derived_entropy": 1.0, "drawn_entropy": 0.9 + n / 1000}
             for dtype, n in product(("float16", "float64"), (12, 48))
         ]
-        self.tables: Mapping[str, pd.DataFrame] = {
+        self._tables: Mapping[str, pd.DataFrame] = {
             "training": pd.DataFrame(training),
             "sampler_error": pd.DataFrame(error),
             "quality": pd.DataFrame(quality),
@@ -88,9 +92,12 @@ class MadeUp:
             "sentence": pd.DataFrame([{"graph": graph} for graph in GRAPHS]),
         }
 
-    def arrays(self, experiment: str, **where: Any) -> list[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]:
+    def table(self, experiment: Experiment) -> pd.DataFrame:
+        return self._tables[experiment.name]
+
+    def arrays(self, experiment: Experiment, **where: Any) -> list[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]:
         """'abc' turning into masks or z, and back."""
-        assert experiment == "sentence"
+        assert experiment is PAPER.experiments["sentence"]
         noise = 27 if where["graph"] == "absorb" else 26
         x0 = np.array([1, 2, 3])
         forward = np.array([[1, 2, 3], [1, noise, 3], [noise] * 3])
@@ -122,10 +129,10 @@ def test_bits_show_the_text_set_with_its_seeds_and_the_published_values() -> Non
         np.asarray(dots.get_offsets())[:, 0] for dots in ours.collections if len(np.asarray(dots.get_offsets())) == 3
     ]
     assert [list(np.round(values, 6)) for values in seeds] == [
-        [10.0 + place, 10.1 + place, 10.2 + place] for place in range(len(NAMES))
+        [10.0 + place, 10.1 + place, 10.2 + place] for place in range(len(MODELS))
     ]
     assert [text.get_text() for text in published.texts] == ["1.23", "1.39", "1.45", "1.47", "1.61"]
-    assert [tick.get_text() for tick in ours.get_yticklabels()] == list(NAMES.values())
+    assert [tick.get_text() for tick in ours.get_yticklabels()] == [look.name for look in MODELS.values()]
 
 
 def test_steps_show_log_linear_noise_and_what_lies_above_the_entropy() -> None:

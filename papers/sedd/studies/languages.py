@@ -10,22 +10,15 @@ import torch
 from torch import Tensor
 
 from common.data.markov import MarkovSource, random_source
-from common.data.text import LETTERS, Text, normalise, text8, tinyshakespeare, tinyshakespeare27
+from common.data.text import LETTERS, Text, text8, tinyshakespeare, tinyshakespeare27
 from common.training.loop import Batch, Sampler
 from common.training.stream import stream
+from papers.sedd.exact import sequences
+from papers.sedd.loss import Bound
 
 INITIAL, TRAINING, TEST, SOURCE, SAMPLING = range(5, 10)
 """What the independent random streams of a run are for. 0 to 4 were the pilots', which settled settings: no number that
 is reported has seen them."""
-
-SONNET = """
-Shall I compare thee to a summer's day? Thou art more lovely and more temperate: rough winds do shake the darling buds
-of May, and summer's lease hath all too short a date; sometime too hot the eye of heaven shines, and often is his gold
-complexion dimm'd; and every fair from fair sometime declines, by chance or nature's changing course untrimm'd; but thy
-eternal summer shall not fade, nor lose possession of that fair thou ow'st; nor shall death brag thou wander'st in his
-shade, when in eternal lines to time thou grow'st: so long as men can breathe or eyes can see, so long lives this, and
-this gives life to thee.
-"""
 
 
 @dataclass(frozen=True)
@@ -85,13 +78,9 @@ def markov_language(source: MarkovSource, length: int, n_test: int, seed: int, d
     return Language(source.vocab, batches, test, letters.decode, source)
 
 
-@cache
-def letter_source(smoothing: float = 0.02) -> MarkovSource:
-    """A first-order source over text8's 27 letters, of the pairs of letters in a sonnet; every pair is possible."""
-    tokens = Text(LETTERS, torch.zeros(0, dtype=torch.uint8)).encode(normalise(SONNET) + " ")
-    counts = torch.full((len(LETTERS), len(LETTERS)), smoothing, dtype=torch.float64)
-    counts.index_put_((tokens[:-1], tokens[1:]), torch.ones(len(tokens) - 1, dtype=torch.float64), accumulate=True)
-    return MarkovSource(counts / counts.sum(dim=1, keepdim=True))
+def markov_law(source: MarkovSource, length: int) -> Tensor:
+    """p_0 of all sequences of a source with few tokens, (N,)*length."""
+    return source.log_prob(sequences(source.vocab, length)).exp().reshape((source.vocab,) * length)
 
 
 @cache
@@ -99,6 +88,13 @@ def look_at(name: str) -> None:
     """Download or check what a language takes, once, before anything runs."""
     if name in TEXTS:
         TEXTS[name]("test")
+
+
+def above_entropy(bound: Bound, log_prob: Tensor) -> dict[str, float]:
+    """How far a bound lies above −log p(x_0), sequence by sequence: mean and standard error, nats per sequence."""
+    excess = bound.total.cpu() + log_prob.cpu()
+    error = float(excess.std() / len(excess) ** 0.5)
+    return {"excess": float(excess.mean()), "standard_error": error, "z": float(excess.mean()) / error}
 
 
 def token_entropy(tokens: Tensor, vocab: int) -> float:
