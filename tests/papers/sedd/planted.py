@@ -87,8 +87,9 @@ VALUES: Mapping[str, Callable[[Mapping[str, Any], int], dict[str, float]]] = {
     "training": lambda row, seed: {
         # Seeds differ much more than models do: only pairing them shows the order. On text8 values are absolute.
         "bpc": BITS[row["model"]] * (1 if row["language"] == "text8" else 1.5**seed),
-        "invalid": 0.05 if row["model"] == "csm-absorb" else 0.0,
-        "parameters": 1e5, "entropy_bpc": 1.1, "excess": 2.5, "standard_error": 0.8, "z": 3.0,
+        "parameters": 1e5,
+        **({"csm-absorb": {"invalid": 0.05}, "sedd-absorb": {"invalid": 0.0}}.get(row["model"], {})),
+        **({"entropy_bpc": 1.1, "excess": 2.5, "standard_error": 0.8, "z": 3.0} if row["language"] == "markov" else {}),
     },
     "generation": lambda row, seed: {
         "nll": (2.0 if row["top_p"] == 1 else 1.5) if row["model"] == "ar"
