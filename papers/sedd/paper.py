@@ -15,13 +15,13 @@ PAPER = Paper(
         "positive and bounds the likelihood; reversing the chain with them writes and fills in text at any position."
     ),
     studies=(
-        "bound",
-        "masked",
         "training",
+        "generation",
         "concrete_score",
         "sampling",
-        "generation",
         "infilling",
+        "bound",
+        "masked",
         "precision",
         "sentence",
     ),

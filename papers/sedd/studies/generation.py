@@ -7,10 +7,9 @@ under a judge, and by the entropy of its tokens beside the data's: likelihood al
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,21 +22,22 @@ from common.harness.studies.measures import NotReached, per_seed, pick
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
 from common.training.stream import stream
-from papers.sedd.autoregression import autoregressive_loss, sample_autoregressive
+from papers.sedd.autoregression import sample_autoregressive
 from papers.sedd.published import FEWER_EVALUATIONS
 from papers.sedd.sampler import STEPS, reverse_times, sample
 from papers.sedd.studies import looks
+from papers.sedd.studies.judge import JUDGE_SEED, judge, judge_config
 from papers.sedd.studies.languages import (
     SAMPLING,
     TEXTS,
     Language,
     language,
     look_at,
-    next_token_entropy,
+    next_token_entropy_over,
     token_entropy,
 )
 from papers.sedd.studies.measures import determination, euler_over_tweedie, largest_departure
-from papers.sedd.studies.models import DIFFUSIONS, LOG_LINEAR, TRAINED, TrainingConfig, load
+from papers.sedd.studies.models import DIFFUSIONS, LOG_LINEAR, TRAINED, load
 from papers.sedd.studies.sampling import KEPT
 from papers.sedd.studies.training import training
 
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
 WRITERS = ("ar", "sedd-absorb", "sedd-uniform")
-JUDGE_SEED = 99
-"""Of the judge's training: no seed that is judged is its own judge."""
 
 
 @dataclass(frozen=True)
@@ -80,25 +78,6 @@ def _generations(language: str, steps: tuple[int, ...], n: int, *samplers: str) 
     ]
 
 
-def judge_config(language: str) -> TrainingConfig:
-    """An autoregressive model of the same size, trained for twice as long, from another seed."""
-    return replace(TRAINED[language], model="ar", steps=2 * TRAINED[language].steps)
-
-
-def judge(lang: Language, name: str, folder: Path, device: str) -> Callable[[Tensor], Tensor]:
-    """−log p(x_0) (n,), nats: of the true source where there is one, else of the judge."""
-    if lang.source is not None:
-        source = lang.source
-        return lambda x0: -source.log_prob(x0.cpu())
-    net = load(judge_config(name), lang.vocab, folder, device)
-
-    @torch.no_grad()
-    def nll(x0: Tensor) -> Tensor:
-        return torch.cat([autoregressive_loss(net, part, lang.vocab) for part in x0.split(256)]).double().cpu()
-
-    return nll
-
-
 def writings(
     config: GenerationConfig, net: torch.nn.Module, lang: Language, length: int, draws: torch.Generator
 ) -> Mapping[int, Tensor]:
@@ -126,7 +105,7 @@ def _needs(config: GenerationConfig, seed: int) -> Mapping[str, Need]:
 @experiment(
     GenerationConfig,
     {
-        "quick": Grid(_generations("markov", (4, 8, 16, 32), 256, "tweedie"), 4),
+        "quick": Grid(_generations("markov", (4, 8, 16, 32), 128, "tweedie"), 4),
         "small": Grid(_generations("tinyshakespeare27", (4, 8, 16, 32, 64), 128, *STEPS), 5),
         "gpu": Grid(_generations("text8", (8, 16, 32, 64, 128, 256, 512), 512, *STEPS), 3),
     },
@@ -134,6 +113,7 @@ def _needs(config: GenerationConfig, seed: int) -> Mapping[str, Need]:
     resources={"gpu": Resources(cpus=4, gpus=1.0)},
     needs=_needs,
     prepare=lambda config: look_at(config.language),
+    tolerance=0.05,  # as the networks that write
 )
 def generation(config: GenerationConfig, seed: int, run: Run) -> Sequence[Row]:
     """Likelihood per token of what is written, under the source or the judge, and its entropy beside the data's."""
@@ -149,7 +129,7 @@ def generation(config: GenerationConfig, seed: int, run: Run) -> Sequence[Row]:
             "nll": float(nll(x0).mean()) / length,
             "data_nll": float(nll(data).mean()) / length,
             "token_entropy_ratio": token_entropy(x0, V) / token_entropy(data, V),
-            "next_token_entropy_ratio": next_token_entropy(x0, V) / next_token_entropy(data, V),
+            "next_token_entropy_ratio": next_token_entropy_over(data, x0, V),
         }
         for nfe, x0 in written.items()
     ]
@@ -194,7 +174,9 @@ def _entropy_kept(graph: str) -> Quantity:
         generation,
         largest_departure("token_entropy_ratio", 1.0, model=f"sedd-{graph}", sampler="tweedie"),
         KEPT,
-        floor=0.01,
+        metric="|entropy of tokens over the test set's − 1|, the largest over steps",
+        # Other rounding, other texts: a departure of half a per cent is chance, and has a seed's whole scatter.
+        tolerance=1.0,
     )
 
 
@@ -222,13 +204,16 @@ def _on_text(language: str, preset: str) -> tuple[Claim, ...]:
                         2.0, reason="half the evaluations; the paper's 32 is for 1024 tokens, here there are 64 or 256"
                     ),
                     published=FEWER_EVALUATIONS,
+                    metric="network evaluations at equal likelihood under the judge",
                     unit="×",
-                    floor=0.3,
                     scale="log",
                 ),
                 _entropy_kept("absorb"),
             ),
             presets=(preset,),
+            kind="scaled",
+            headline=True,
+            excludes="as many evaluations as tokens; text of less variety than the data, as the nucleus writes",
             deviation=setup,
         ),
         Claim(
@@ -242,7 +227,7 @@ def _on_text(language: str, preset: str) -> tuple[Claim, ...]:
                         generation,
                         determination("nfe", "nll", model=f"sedd-{graph}", sampler="tweedie"),
                         Criterion(0.9, reason="nine tenths of the variance is the straight line's"),
-                        floor=0.05,
+                        metric="nats per token of text under the judge",
                     )
                     for graph, look in looks.GRAPHS.items()
                 ),
@@ -251,50 +236,41 @@ def _on_text(language: str, preset: str) -> tuple[Claim, ...]:
                     generation,
                     MEAN_RATIO,
                     Criterion(1.0, reason="the claim is the sign"),
+                    metric="nats per token of text under the judge",
                     unit="×",
-                    floor=0.02,
                     scale="log",
                 ),
                 *(_entropy_kept(graph) for graph in looks.GRAPHS),
             ),
             presets=(preset,),
+            kind="scaled",
+            headline=True,
+            excludes="likelihood that rises with the steps, or stops falling; the samplers exchanged; less variety",
             deviation=setup,
         ),
     )
 
 
 def evaluations(results: Results) -> MatplotlibFigure:
-    from matplotlib.ticker import NullLocator
-
     table = results.table(generation)
-    figure, ((likelihood, entropy),) = panels("sedd", columns=2, width=12.5)
+    figure, ((likelihood, entropy),) = panels("sedd", columns=2, width=8, height=5)
     ar, of_ar = where(table, **UNANNEALED), looks.MODELS["ar"].colour
-    for (graph, sampler), look in looks.SAMPLERS.items():
-        rows = where(table, model=f"sedd-{graph}", sampler=sampler)
-        if not len(rows):
-            continue
-        ls = "--" if sampler == "euler" else "-"
-        for axes, column in ((likelihood, "nll"), (entropy, "token_entropy_ratio")):
-            mean = rows.groupby("nfe")[column].mean()
-            axes.plot(mean.index, mean, ls=ls, marker=look.marker, color=look.colour, label=look.name)
     for axes, column in ((likelihood, "nll"), (entropy, "token_entropy_ratio")):
-        for top_p, marker in ((1.0, "o"), (0.9, "*")):
+        for (graph, sampler), look in looks.SAMPLERS.items():
+            rows = where(table, model=f"sedd-{graph}", sampler=sampler)
+            if len(rows):
+                looks.plot(axes, rows.groupby("nfe")[column].mean(), sampler, look)
+        for top_p, marker, name in ((1.0, "o", "autoregressive"), (0.9, "*", "autoregressive, nucleus 0.9")):
             rows = where(table, model="ar", top_p=top_p)
-            name = "autoregressive" if top_p == 1 else f"autoregressive, nucleus {top_p:g}"
             place = [rows["nfe"].mean()], [rows[column].mean()]
             axes.scatter(*place, color=of_ar, marker=marker, zorder=3, label=name)
-    likelihood.axhline(ar["nll"].mean(), color=of_ar, ls=":", lw=1.2)
-    likelihood.axhline(ar["data_nll"].mean(), color="0.4", ls="-.", lw=1.2, label="data")
-    entropy.axhspan(0.98, 1.02, color="0.9", zorder=0)
-    likelihood.set(title=f"likelihood, {table['language'].iloc[0]}", ylabel="nats per token under source or judge")
-    entropy.set(title="diversity", ylabel="entropy of tokens over the data's")
-    for axes in (likelihood, entropy):
-        axes.set(xscale="log", xlabel="network evaluations (NFE)")
-        ticks = sorted(set(where(table, model="sedd-absorb")["nfe"]))
-        axes.set_xticks(ticks, [str(tick) for tick in ticks])
-        axes.xaxis.set_minor_locator(NullLocator())
-    handles, labels = likelihood.get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, fontsize="small", ncols=3, loc="outside lower center")
+        looks.ticks(axes, where(table, model="sedd-absorb")["nfe"], xlabel="network evaluations")
+    likelihood.axhline(ar["nll"].mean(), color=of_ar, ls=":", label="as likely as autoregressive")
+    likelihood.axhline(ar["data_nll"].mean(), color="0.4", ls="-.", label="data")
+    entropy.axhspan(0.98, 1.02, color="0.9", zorder=0, label="within 2 % of the data")
+    likelihood.set(title=f"likelihood: {table['language'].iloc[0]}", ylabel="nats per token")
+    entropy.set(title="variety", ylabel="token entropy over the data's")
+    looks.legend(figure, columns=2)
     return finish(figure)
 
 
@@ -308,9 +284,9 @@ STUDY = Study(
             "evaluations",
             "Likelihood and token entropy of generated sequences against network evaluations, for absorbing and "
             "uniform SEDD and for autoregression.",
-            "Where a curve crosses the dotted line, SEDD writes as likely text as the un-annealed autoregressive "
-            "model. Likelihood alone can be bought with less variety, as the nucleus does; the right panel shows who "
-            "does (grey: within 2 % of the data).",
+            "Left: under the source, where it is known, else under the judge. A curve that meets the dotted line has "
+            "matched the un-annealed autoregressive model; in `quick` and `small` none does. Likelihood alone can be "
+            "bought with less variety: the nucleus (star) is likelier than the data, and has less entropy.",
             (generation,),
             evaluations,
         ),

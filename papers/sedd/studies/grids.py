@@ -8,6 +8,12 @@ from typing import Any
 from common.harness.studies.experiment import Grid
 
 
-def everywhere(configs: Sequence[Any], quick: int, more: int) -> dict[str, Grid]:
-    """The same work in every preset: `quick` seeds of it, and `more` where there is an hour."""
-    return {"quick": Grid(configs, quick), "small": Grid(configs, more), "gpu": Grid(configs, more)}
+def everywhere(
+    configs: Sequence[Any], quick: int, more: int, quick_configs: Sequence[Any] | None = None
+) -> dict[str, Grid]:
+    """`quick` seeds in `quick`, and `more` where there is an hour; the same configs, but for those of `quick`."""
+    return {
+        "quick": Grid(configs if quick_configs is None else quick_configs, quick),
+        "small": Grid(configs, more),
+        "gpu": Grid(configs, more),
+    }

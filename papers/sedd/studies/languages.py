@@ -108,6 +108,17 @@ def next_token_entropy(tokens: Tensor, vocab: int) -> float:
     return _entropy(first * vocab + second, vocab**2) - _entropy(first, vocab)
 
 
+def next_token_entropy_over(data: Tensor, tokens: Tensor, vocab: int) -> float:
+    """`next_token_entropy` of tokens (n, L) over that of as many sequences from `data` (m, L), spread evenly over it.
+
+    Counts of n neighbours are low by about (pairs − tokens)/2n nats, 1 % of a text's entropy in ten thousand letters.
+    With equal sizes both are, and equal laws have the ratio 1; m ≠ n would not.
+    """
+    n = min(len(tokens), len(data))
+    of_data = next_token_entropy(data[torch.arange(n) * len(data) // n], vocab)
+    return next_token_entropy(tokens[:n], vocab) / of_data
+
+
 def _entropy(values: Tensor, size: int) -> float:
     p = torch.bincount(values, minlength=size).double() / len(values)
     return float(torch.special.entr(p).sum())

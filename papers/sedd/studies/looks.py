@@ -1,20 +1,21 @@
 """What graphs, samplers and models are called, and how they are drawn: the one table, for claims and figures.
 
-Colours are seaborn's colour-blind palette, and never the only difference.
+Colours are seaborn's colour-blind palette, and never the only difference. A colour is a model's or a graph's in every
+figure; the two samplers of a graph share it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from common.harness.studies.panels import COLOURS
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ GRAPHS: Mapping[str, Look] = {
 SAMPLERS: Mapping[tuple[str, str], Look] = {
     ("absorb", "tweedie"): Look("absorbing (either sampler)", COLOURS[0], "D"),
     ("uniform", "tweedie"): Look("uniform, Tweedie", COLOURS[3], "v"),
-    ("uniform", "euler"): Look("uniform, Euler", COLOURS[1], "^"),
+    ("uniform", "euler"): Look("uniform, Euler", COLOURS[3], "^"),
 }
 """By graph and sampler."""
 MODELS: Mapping[str, ModelLook] = {
@@ -51,13 +52,39 @@ MODELS: Mapping[str, ModelLook] = {
 """In the order of the figures."""
 
 
-def log_steps(*panels: Axes) -> None:
-    """Logarithmic axes of an error against steps, with a tick at each number of steps, and the legend."""
+DTYPES: Mapping[str, Look] = {
+    "float16": Look("float16", COLOURS[9], "D"),
+    "float32": Look("float32", COLOURS[5], "v"),
+    "float64": Look("float64", "black", "s"),
+}
+"""Precisions of draws."""
+
+
+def plot(axes: Axes, values: pd.Series, sampler: str, look: Look) -> None:
+    """`values` against their index; Euler's dashed, with open markers."""
+    ls, face = ("--", "white") if sampler == "euler" else ("-", look.colour)
+    axes.plot(values.index, values, ls=ls, marker=look.marker, color=look.colour, markerfacecolor=face, label=look.name)
+
+
+def slope(axes: Axes, values: pd.Series) -> None:
+    """The line of slope −1 through the first of `values`, behind them."""
+    line = values.iloc[0] * values.index[0] / values.index
+    axes.plot(values.index, line, color="0.85", lw=7, zorder=0, label="slope −1")
+
+
+def ticks(axes: Axes, places: Iterable[float], **settings: object) -> None:
+    """A logarithmic axis of whole numbers, with a tick at each of `places` and nowhere else."""
     from matplotlib.ticker import NullLocator
 
-    for axes in panels:
-        axes.set(xscale="log", yscale="log", xlabel="steps")
-        ticks = sorted({int(x) for line in axes.lines for x in np.asarray(line.get_xdata())})
-        axes.set_xticks(ticks, [str(tick) for tick in ticks])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.legend(frameon=False)
+    numbers = sorted({round(place) for place in places})
+    axes.set(xscale="log", **settings)
+    axes.set_xticks(numbers, [str(number) for number in numbers])
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def legend(figure: Figure, columns: int) -> None:
+    """One legend for all panels, below them: each name once."""
+    named = [axes.get_legend_handles_labels() for axes in figure.axes]
+    by_name = {label: handle for handles, labels in named for handle, label in zip(handles, labels, strict=True)}
+    settings = {"ncols": columns, "frameon": False, "fontsize": "small"}
+    figure.legend([*by_name.values()], [*by_name], loc="outside lower center", **settings)

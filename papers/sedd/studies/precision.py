@@ -8,7 +8,7 @@ draw is counted against the derived rate (`race`), and the entropy of samples of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import PRESETS, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
 from common.harness.studies.measures import Measure, per_seed, value_at
-from common.harness.studies.panels import COLOURS, finish, panels, where
+from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
 from common.training.stream import stream
 from papers.sedd.categorical import RESOLUTION, gumbel_categorical, gumbel_law, gumbel_probability
@@ -30,6 +30,7 @@ from papers.sedd.exact import base_law, entropy, sampler_law
 from papers.sedd.graph import Absorbing
 from papers.sedd.noise import LogLinear
 from papers.sedd.sampler import Step, reverse_times, sample, tweedie_step
+from papers.sedd.studies import looks
 from papers.sedd.studies.grids import everywhere
 from papers.sedd.studies.languages import SAMPLING, token_entropy
 
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
 DTYPES: Mapping[str, torch.dtype] = {str(dtype).removeprefix("torch."): dtype for dtype in RESOLUTION}
-LOOKS = {"float16": (COLOURS[0], "D"), "float32": (COLOURS[3], "v"), "float64": (COLOURS[2], "s")}
-"""Colour and marker."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +77,18 @@ class TruncationConfig:
 RACES = [
     RaceConfig("float16", (0.25, 0.5, 1.0, 2.0, 4.0), trials=2**23),
     RaceConfig("float64", (2.0**42,), trials=2**22),
-    # At half of float32's resolution a seed would draw eighteen, were it right; the derived rate is 0.31 of that.
+    # At half of float32's resolution a seed would draw eighteen, were it right (twelve in `quick`); the derived rate is
+    # 0.31 of that.
     RaceConfig("float32", (0.5,), trials=6e8, rare=2047),
 ]
+QUICK_RACES = [replace(config, trials=4e8) if config.dtype == "float32" else config for config in RACES]
 
 
-@experiment(RaceConfig, everywhere(RACES, 5, 16), {"ratio": float, "drawn": int, "rate": float, "derived": float})
+@experiment(
+    RaceConfig,
+    everywhere(RACES, 5, 16, QUICK_RACES),
+    {"ratio": float, "drawn": int, "rate": float, "derived": float},
+)
 def race(config: RaceConfig, seed: int, run: Run) -> Sequence[Row]:
     """How often a rare token is drawn, over how often it should be, beside x/(e^x − 1) with x = h/p."""
     dtype, generator = DTYPES[config.dtype], stream(seed, SAMPLING, run.device)
@@ -93,11 +98,12 @@ def race(config: RaceConfig, seed: int, run: Run) -> Sequence[Row]:
         probs = torch.full((config.rare + 1,), p, dtype=torch.float64, device=run.device)
         probs[0] = 1 - config.rare * p
         at_once = max(1, 2**21 // (config.rare + 1))
-        draws = ceil(config.trials / config.rare / at_once)
-        drawn = sum(
-            int((gumbel_categorical(probs.expand(at_once, -1), generator, dtype) > 0).sum()) for _ in range(draws)
-        )
-        wanted = draws * at_once * config.rare * p
+        draws = at_once * ceil(config.trials / config.rare / at_once)
+        drawn, part = 0, max(1, at_once // 4)  # which stays in a processor's cache: the same numbers in half the time
+        for first in range(0, draws, part):
+            at_a_time = probs.expand(min(part, draws - first), -1)
+            drawn += int((gumbel_categorical(at_a_time, generator, dtype) > 0).sum())
+        wanted = draws * config.rare * p
         derived = float(gumbel_probability(torch.tensor(p, dtype=torch.float64), dtype)) / p
         rows.append({"ratio": ratio, "drawn": drawn, "rate": drawn / wanted, "derived": derived})
     return rows
@@ -105,7 +111,7 @@ def race(config: RaceConfig, seed: int, run: Run) -> Sequence[Row]:
 
 @experiment(
     TruncationConfig,
-    everywhere([TruncationConfig(dtype) for dtype in ("float16", "float64")], 4, 10),
+    everywhere([TruncationConfig(dtype) for dtype in ("float16", "float64")], 3, 10),
     {"n_steps": int, "entropy": float, "derived_entropy": float, "drawn_entropy": float},
 )
 def truncation(config: TruncationConfig, seed: int, run: Run) -> Sequence[Row]:
@@ -178,8 +184,8 @@ CLAIM = Claim(
                 race,
                 over_derived(ratio, "float16"),
                 Criterion(0.9, 1.1, "one tenth, about three standard errors of a seed's count"),
-                published=1.0,
-                floor=0.05,
+                expected=1.0,
+                metric="rare tokens drawn, over x/(e^x − 1) of those due",
             )
             for ratio in (0.5, 1.0)
         ),
@@ -188,35 +194,37 @@ CLAIM = Claim(
             race,
             value_at("rate", dtype="float32"),
             Criterion(upper=0.6, reason="0.31 derived, 1 were it right; a seed draws about three"),
-            published=0.313,
-            floor=0.3,
+            expected=0.313,
+            metric="rare tokens drawn, over those due",
         ),
         Quantity(
             "drawn over right at p = h of float16, float64",
             race,
             value_at("rate", dtype="float64"),
             Criterion(0.95, 1.05, "5 %, about three standard errors of a seed's count"),
-            published=1.0,
-            floor=0.03,
+            expected=1.0,
+            metric="rare tokens drawn, over those due",
         ),
         Quantity(
             "entropy lost over derived loss, float16, 192 steps",
             truncation,
             entropy_lost("float16", 192),
             Criterion(0.7, 1.3, "30 %: about what the 20 000 draws of a seed can tell"),
-            published=1.0,
-            floor=0.15,
+            expected=1.0,
+            metric="entropy of the law less that of samples, over the derived loss",
         ),
         Quantity(
             "entropy over the law's, float64, 192 steps",
             truncation,
             entropy_kept("float64", 192),
             Criterion(0.98, 1.02, "2 %: about what the 20 000 draws of a seed can tell"),
-            published=1.0,
-            floor=0.01,
+            expected=1.0,
+            metric="entropy of samples over that of the law",
         ),
     ),
     presets=PRESETS,
+    kind="ours",
+    excludes="draws at the right rate in float16 and float32; the race of float32 clocks in place of float64's",
     deviation="The formula depends on p/h alone. In float16 (h = 2⁻¹¹) a second shows what takes float32 "
     "(h = 2⁻²⁴) a vocabulary of tens of thousands; float64 is tried at float16's p.",
 )
@@ -226,32 +234,32 @@ def cut_off(results: Results) -> MatplotlibFigure:
     from matplotlib.ticker import NullLocator
 
     races, samples = results.table(race), results.table(truncation)
-    figure, ((rate, of_samples),) = panels("sedd", columns=2, width=12.5)
+    figure, ((rate, of_samples),) = panels("sedd", columns=2, width=8)
     x = np.geomspace(0.15, 8, 200)
-    rate.plot(x, (1 / x) / np.expm1(1 / x), color="0.4", label="derived, x/(eˣ − 1) with x = h/p")
+    rate.plot(x, (1 / x) / np.expm1(1 / x), color="0.5", label="derived")
+    rate.axhline(1, color="0.5", ls=":", label="right")
     for dtype in ("float16", "float32"):
-        colour, marker = LOOKS[dtype]
+        look = looks.DTYPES[dtype]
         drawn = where(races, dtype=dtype).groupby("ratio")["drawn"].sum()
         mean_rate = where(races, dtype=dtype).groupby("ratio")["rate"].mean()
         spread = mean_rate / np.sqrt(drawn.clip(lower=1))
-        rate.errorbar(mean_rate.index, mean_rate, spread, color=colour, marker=marker, ls="none", label=dtype)
-    rate.axhline(1, color="0.4", ls=":", lw=1.2)
+        rate.errorbar(
+            mean_rate.index, mean_rate, spread, color=look.colour, marker=look.marker, ls="none", label=look.name
+        )
     rate.set(xscale="log", xlabel="probability p, in units of h", ylabel="drawn over right", title="one draw")
     rate.set_xticks([0.25, 0.5, 1, 2, 4], ["¼", "½", "1", "2", "4"])
     rate.xaxis.set_minor_locator(NullLocator())
-    for dtype in ("float64", "float16"):
-        colour, marker = LOOKS[dtype]
+    of_samples.axhline(samples["entropy"].mean(), color="0.5", ls=":", label="right")
+    for dtype in ("float16", "float64"):
+        look = looks.DTYPES[dtype]
         mean = where(samples, dtype=dtype).groupby("n_steps")[["derived_entropy", "drawn_entropy"]].mean()
-        of_samples.plot(mean.index, mean["derived_entropy"], color=colour, ls="-", label=f"{dtype}, derived")
+        of_samples.plot(mean.index, mean["derived_entropy"], color="0.5", label="derived")
         of_samples.plot(
-            mean.index, mean["drawn_entropy"], color=colour, ls="none", marker=marker, label=f"{dtype}, drawn"
+            mean.index, mean["drawn_entropy"], color=look.colour, ls="none", marker=look.marker, label=look.name
         )
-    of_samples.set(xscale="log", xlabel="steps", ylabel="entropy of samples, nats", title="samples of many steps")
-    ticks = sorted(samples["n_steps"].unique())
-    of_samples.set_xticks(ticks, [str(tick) for tick in ticks])
-    of_samples.xaxis.set_minor_locator(NullLocator())
-    for axes in (rate, of_samples):
-        axes.legend(frameon=False)
+    looks.ticks(of_samples, samples["n_steps"], xlabel="steps", title="samples of many steps")
+    of_samples.set(ylabel="entropy of samples, nats")
+    looks.legend(figure, columns=5)
     return finish(figure)
 
 
@@ -265,8 +273,9 @@ STUDY = Study(
             "truncation",
             "Left: how often a rare token is drawn by a race of clocks, over how often it should be, against its "
             "probability. Right: entropy of samples against steps.",
-            "Below the precision's resolution h tokens are cut off, as derived. More steps make each token rarer in "
-            "every step, and the entropy falls; in float64 it does not.",
+            "Below the precision's resolution h tokens are cut off, as derived: by x/(eˣ − 1) with x = h/p. Bars are "
+            "standard errors of the counts. More steps make each token rarer in every step. So in float16 the entropy "
+            "of samples falls; in float64 it does not.",
             (race, truncation),
             cut_off,
         ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,12 +20,13 @@ from common.data.markov import MarkovSource
 from common.data.text import LETTERS, MASK_SIGN, Text, normalise
 from common.harness.studies.experiment import Grid, Need, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
-from common.harness.studies.panels import COLOURS, finish, panels
+from common.harness.studies.panels import finish, panels
 from common.harness.studies.study import Study
 from common.training.stream import stream
 from papers.sedd.graph import GRAPHS, LogScore
 from papers.sedd.oracle import markov_log_score
 from papers.sedd.sampler import reverse_times, sample, tweedie_step
+from papers.sedd.studies import looks
 from papers.sedd.studies.languages import SAMPLING, look_at
 from papers.sedd.studies.models import LOG_LINEAR, TRAINED, TrainingConfig, load
 from papers.sedd.studies.training import training
@@ -41,6 +43,9 @@ eternal summer shall not fade, nor lose possession of that fair thou ow'st; nor 
 shade, when in eternal lines to time thou grow'st: so long as men can breathe or eyes can see, so long lives this, and
 this gives life to thee.
 """
+SIZE = 10.5
+ADVANCE = 0.602 * SIZE
+"""Size and width of a letter in the figures, points; the font is DejaVu Sans Mono, upright and bold."""
 SENTENCE = " so long as men can breathe or eyes can see so long lives this a"
 
 
@@ -141,37 +146,42 @@ def sentence(config: SentenceConfig, seed: int, run: Run) -> Sequence[Row]:
     return [{"changed_back": float((reverse[-1] != reverse[0]).double().mean())}]
 
 
-def _text(axes: Axes, states: np.ndarray, highlight: np.ndarray) -> None:
-    """One line of letters for each state: grey where masked, coloured where `highlight`, else black."""
+def _text(axes: Axes, states: np.ndarray, highlight: np.ndarray, colour: str) -> None:
+    """One line of letters for each state: grey where masked, bold in `colour` where `highlight`, else black.
+
+    Neighbours that look alike are one piece of text: one for each letter would make a file three times as large.
+    """
     signs = LETTERS.replace(" ", "·") + MASK_SIGN
-    for row, (state, coloured) in enumerate(zip(states, highlight, strict=True)):
-        for column, token in enumerate(state):
-            masked = token == len(LETTERS)
-            colour = "0.75" if masked else COLOURS[3] if coloured[column] else "black"
-            axes.text(
-                column,
-                -row,
-                signs[token],
-                color=colour,
+    looks_like = np.where(states == len(LETTERS), 0, np.where(highlight, 1, 2))
+    inks = (("0.7", "normal"), (colour, "bold"), ("black", "normal"))
+    for row, (state, kinds) in enumerate(zip(states, looks_like, strict=True)):
+        for kind, run in groupby(range(len(state)), kinds.__getitem__):
+            columns = list(run)
+            axes.annotate(
+                "".join(signs[state[column]] for column in columns),
+                (0, -row),
+                (columns[0] * ADVANCE, 0),
+                textcoords="offset points",
+                color=inks[kind][0],
+                fontweight=inks[kind][1],
+                fontsize=SIZE,
                 family="monospace",
-                fontsize=9.5,
-                ha="center",
-                va="center",
-                fontweight="bold" if coloured[column] and not masked else "normal",
+                va="center_baseline",
             )
-    axes.set(xlim=(-1, states.shape[1]), ylim=(-len(states) + 0.4, 0.6), xticks=[])
+    axes.set(ylim=(-len(states) + 0.6, 0.8), xticks=[])
     for side in axes.spines.values():
         side.set_visible(False)
 
 
 def draw(results: Results, graph: str) -> MatplotlibFigure:
     _, arrays = results.arrays(sentence, graph=graph)[0]
-    figure, ((above,), (middle,), (below,)) = panels("sedd", 3, width=12.5, height=7.4, height_ratios=(8, 8, 2))
+    figure, ((above,), (middle,), (below,)) = panels("sedd", 3, width=7, height=5.6, height_ratios=(8, 8, 2))
     forward, reverse, x0, t = arrays["forward"], arrays["reverse"], arrays["x0"], arrays["t"]
-    _text(above, forward, forward != x0)
-    _text(middle, reverse, reverse != reverse[-1])
+    colour = looks.GRAPHS[graph].colour
+    _text(above, forward, forward != x0, colour)
+    _text(middle, reverse, reverse != reverse[-1], colour)
     filled = np.stack([x0, arrays["filled"]])
-    _text(below, filled, np.stack([~arrays["given"], ~arrays["given"]]))
+    _text(below, filled, np.stack([~arrays["given"], ~arrays["given"]]), colour)
     names = ("forward: noise comes", "reverse: text comes", "infilling: the middle, between what is given")
     labels = ([f"t = {time:.2f}" for time in t], [f"t = {time:.2f}" for time in t[::-1]], ["sentence", "filled in"])
     for axes, name, ticks in zip((above, middle, below), names, labels, strict=True):
@@ -190,8 +200,8 @@ STUDY = Study(
             "sentence-absorb",
             "A sentence masked letter by letter, another revealed from nothing but masks, and one with its middle "
             "filled in.",
-            "Grey: masked. Once a letter is there it stays. In `quick` the scores are exact, of a source that knows "
-            "pairs of letters only; in `small` a network's.",
+            "Grey: masked. Once a letter is there it stays. Bold: the letters that are taken out and filled in. In "
+            "`quick` the scores are exact, of a source that knows pairs of letters only; in `small` a network's.",
             (sentence,),
             partial(draw, graph="absorb"),
         ),
@@ -199,8 +209,9 @@ STUDY = Study(
             "sentence-uniform",
             "A sentence whose letters turn into random ones, another that comes out of random letters, and one with "
             "its middle filled in.",
-            "Bold red: letters that differ from the sentence at the end of either way. A letter may change more than "
-            "once.",
+            "Bold: letters that differ from the text at t = 0, and in the last two lines those that are taken out and "
+            "filled in. A letter may change more than once. Scores as for masks: exact in `quick`, a network's in "
+            "`small`.",
             (sentence,),
             partial(draw, graph="uniform"),
         ),

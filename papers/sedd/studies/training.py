@@ -96,6 +96,7 @@ def evaluate(config: TrainingConfig, net: nn.Module, lang: Language, seed: int, 
     {"parameters": int} | dict.fromkeys(("bpc", "invalid", "entropy_bpc", "excess", "standard_error", "z"), float),
     resources={"gpu": Resources(cpus=4, gpus=1.0)},
     prepare=lambda config: look_at(config.language),
+    tolerance=0.05,  # another processor's rounding grows over some hundreds of steps
 )
 def training(config: TrainingConfig, seed: int, run: Run) -> Sequence[Row]:
     """Train one model; what it says of the test set."""
@@ -133,6 +134,7 @@ D3PM_SETUP = (
     "auxiliary term."
 )
 SIGN = Criterion(1.0, reason="the claim is the order, on paired seeds")
+RATIOS = "Section 5, Table 1 (ratios of its numbers)"
 ORDER = ("ar", "sedd-absorb", "sedd-uniform")
 """From the fewest bits to the most."""
 
@@ -145,8 +147,8 @@ def _ratio(worse: str, better: str, language: str, criterion: Criterion = SIGN) 
         paired_ratio("bpc", first={"model": worse}, second={"model": better}, language=language),
         criterion,
         round(TEXT8_BPC[worse] / TEXT8_BPC[better], 3),
+        metric="bits per character, test set",
         unit="×",
-        floor=0.02,
         scale="log",
     )
 
@@ -162,17 +164,23 @@ def _of_models(preset: str, language: str, *graphs: str) -> tuple[Claim, ...]:
             f"bits{suffix}",
             "On the same transformer and budget bits per character rise from autoregression to absorbing to uniform "
             "SEDD.",
-            "Section 5, Table 1",
+            RATIOS,
             _in_order(language),
             presets=(preset,),
+            kind="scaled",
+            headline=True,
+            excludes="any two neighbours in the order exchanged",
             deviation=SCALE,
         ),
         Claim(
             f"d3pm{suffix}",
             "SEDD has fewer bits per character than D3PM on the same graph.",
-            "Section 5, Table 1",
+            RATIOS,
             tuple(_ratio(f"d3pm-{graph}", f"sedd-{graph}", language) for graph in graphs),
             presets=(preset,),
+            kind="scaled",
+            headline=True,
+            excludes="SEDD and D3PM exchanged, on either graph",
             deviation=SCALE + D3PM_SETUP,
         ),
     )
@@ -185,7 +193,7 @@ CLAIMS = (
         "bits-ratios",
         "Absorbing SEDD is about 13 % above autoregression in bits per character, and uniform SEDD 6 % above "
         "absorbing.",
-        "Section 5, Table 1",
+        RATIOS,
         (
             _ratio("sedd-absorb", "ar", "tinyshakespeare27", Criterion(1.03, 1.23, "1.13 published, ± 0.1")),
             _ratio(
@@ -193,14 +201,20 @@ CLAIMS = (
             ),
         ),
         presets=("small",),
+        kind="scaled",
+        headline=True,
+        excludes="twice the published distance; a tie of the two graphs",
         deviation=SCALE,
     ),
     Claim(
         "bits-tinyshakespeare",
         "The order of the three is the same with capitals and punctuation.",
-        "Section 5, Table 1",
+        RATIOS,
         _in_order("tinyshakespeare"),
         presets=("small",),
+        kind="scaled",
+        headline=True,
+        excludes="any two neighbours in the order exchanged",
         deviation=SCALE + " The alphabet has 65 characters; the paper's number is text8's.",
     ),
     *_of_models("gpu", "text8", "absorb", "uniform"),
@@ -215,12 +229,15 @@ CLAIMS = (
                 value_at("bpc", model=model, language="text8"),
                 Criterion(published - 0.03, published + 0.03, "0.03 bits, 2 % of the least"),
                 published,
-                unit="bits",
-                floor=0.01,
+                metric="test set; an upper bound, but for autoregression",
+                unit="bits per character",
             )
             for model, published in TEXT8_BPC.items()
         ),
         presets=("gpu",),
+        kind="scaled",
+        headline=True,
+        excludes="the bits of the same model on the other graph; for autoregression, those of SEDD",
         deviation=SCALE + D3PM_SETUP,
     ),
 )
@@ -230,7 +247,7 @@ def _dot(axes: Axes, place: float, values: pd.Series, look: looks.Look) -> None:
     """Seeds in grey, and their mean with the claims table's interval."""
     estimate = student_t([float(value) for value in values])
     spread = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]] if estimate.has_interval else None
-    axes.scatter(values, [place] * len(values), color="0.65", s=16, zorder=1)
+    axes.scatter(values, [place] * len(values), color="0.65", s=16, zorder=1, label="a seed")
     axes.errorbar([estimate.mean], [place], xerr=spread, color=look.colour, marker=look.marker, capsize=4)
 
 
@@ -239,12 +256,13 @@ def bits(results: Results) -> MatplotlibFigure:
     language = "tinyshakespeare27" if "tinyshakespeare27" in set(table["language"]) else table["language"].iloc[0]
     table = where(table, language=language)
     models = [model for model in looks.MODELS if model in set(table["model"])]
-    figure, ((ours, published),) = panels("sedd", columns=2, width=12.5)
+    figure, ((ours, published),) = panels("sedd", columns=2, width=8)
     for place, model in enumerate(models):
         _dot(ours, place, where(table, model=model)["bpc"], looks.MODELS[model])
-    if "entropy_bpc" in table:
-        ours.axvline(table["entropy_bpc"].mean(), color="0.4", ls=":", lw=1.5, label="entropy of the source")
-        ours.legend(frameon=False, loc="upper right")
+    if "excess" in table:
+        # On a finite test set the source itself takes more or less than its entropy; a model can only take more.
+        of_source = table["bpc"] - table["excess"] / table["length"] / log(2)
+        ours.axvline(of_source.mean(), color="0.4", ls=":", label="the source itself, on the same sequences")
     ours.set(title=f"here: {language}", xlabel="bits per token, test set", ylim=(len(models) - 0.5, -0.5))
     ours.set_yticks(range(len(models)), [looks.MODELS[model].name for model in models])
     for place, model in enumerate(models):
@@ -254,10 +272,11 @@ def bits(results: Results) -> MatplotlibFigure:
             published.annotate(
                 f"{TEXT8_BPC[model]:.2f}", (TEXT8_BPC[model], place), (9, -5), textcoords="offset points"
             )
-    published.set(title="published: text8", xlabel="bits per character", xlim=(1.15, 1.72), ylim=ours.get_ylim())
+    published.set(title="published: text8", xlabel="bits per character", xlim=(1.15, 1.78), ylim=ours.get_ylim())
     published.set_yticks(range(len(models)), [])
     for axes in (ours, published):
         axes.grid(axis="y", color="0.9")
+    looks.legend(figure, columns=2)
     return finish(figure)
 
 
@@ -270,8 +289,10 @@ STUDY = Study(
         Figure(
             "bits",
             "Bits per character of each model with its interval over seeds, beside the published values on text8.",
-            "Grey dots are seeds, bars 95 % intervals. The scales cannot be compared across the panels: what can is "
-            "the order, and the ratios.",
+            "Bars are 95 % intervals. No model takes fewer bits than the source itself, where it is known, on the "
+            "same sequences; its entropy is the mean of that over all sequences. The published numbers are of other "
+            "text and larger networks: compare order and ratios. On the same graph D3PM's mean is below SEDD's here, "
+            "and above it in the paper.",
             (training,),
             bits,
         ),

@@ -12,10 +12,9 @@ from papers.sedd.studies.generation import (
     GenerationConfig,
     evaluations_to_match,
     generation,
-    judge,
-    judge_config,
     writings,
 )
+from papers.sedd.studies.judge import judge, judge_config
 from papers.sedd.studies.languages import language, markov_source
 from papers.sedd.studies.models import network
 from papers.sedd.studies.training import training
@@ -77,11 +76,17 @@ def test_the_judge_is_trained_for_twice_as_long():
 
 @pytest.mark.parametrize("name", ["tinyshakespeare27", "text8"])
 def test_texts_run_through_the_same_code(name, run, monkeypatch):
-    """Stand-ins of the two text presets: train a model and its judge, and judge what it writes."""
-    text = Text(LETTERS, torch.randint(27, (2000,), generator=generator(), dtype=torch.uint8))
-    monkeypatch.setattr("papers.sedd.studies.languages.TEXTS", {name: lambda split: text})
+    """Stand-ins of the two text presets: train a model and its judge, and judge what it writes.
+
+    The training text is one letter, over and over; the test text has all, as likely as each other. All but untrained,
+    the models take log 27 nats a letter of either; one that was judged by the training text would take far fewer.
+    """
+    letters = torch.randint(27, (2000,), generator=generator(), dtype=torch.uint8)
+    parts = {"train": torch.full((2000,), 3, dtype=torch.uint8), "test": letters}
+    monkeypatch.setattr("papers.sedd.studies.languages.TEXTS", {name: lambda split: Text(LETTERS, parts[split])})
     tiny = replace(TINY, language=name, checkpoint_every=1, n_test=200, n_times=16)
-    monkeypatch.setattr("papers.sedd.studies.generation.TRAINED", {name: tiny})
+    for module in ("generation", "judge"):
+        monkeypatch.setattr(f"papers.sedd.studies.{module}.TRAINED", {name: tiny})
     folders = {}
     for key, config in (("model", replace(tiny, model="sedd-uniform")), ("judge", replace(tiny, steps=4))):
         part = FakeRun(run.folder / key)
@@ -92,6 +97,8 @@ def test_texts_run_through_the_same_code(name, run, monkeypatch):
     (row,) = generation(GenerationConfig("sedd-uniform", name, "euler", (3,), n=32), 0, run)
     assert row["nll"] == pytest.approx(log(27), rel=0.05)
     assert row["data_nll"] == pytest.approx(log(27), rel=0.05)
+    # Both are uniform letters: of one letter the entropy were 0, and the ratio infinite.
+    assert row["token_entropy_ratio"] == pytest.approx(1, abs=0.1)
 
 
 def test_evaluations_are_interpolated_and_never_extrapolated() -> None:
