@@ -9,6 +9,7 @@ that both marginals are kept throughout.
     process.py     simulation, either way in time, and the probability flow
     coupling.py    the pairs that one can start from
     imf.py         Algorithm 1, and its relatives in one alternation
+    dsb.py         what DSB, the method that it replaces, regresses on
     gaussian.py    the exact answer between Gaussians: the bridge, and every iterate of IMF and of IPF
     divergence.py  how far from it: KL of Gaussians, of samples, and of whole path laws (Lemma 6)
     plan.py        the exact answer between samples: the entropic optimal plan

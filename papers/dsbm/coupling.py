@@ -54,33 +54,40 @@ def minibatch_ot(batch: int = 128) -> Coupling:
     return couple
 
 
-def minibatch_sinkhorn(sigma: float, batch: int = 128, tol: float = 1e-3) -> Coupling:
+def minibatch_sinkhorn(sigma: float, batch: int = 128) -> Coupling:
     """Entropic transport for ‖x_0 − x_1‖² with weight 2σ², the static bridge of Brownian motion, within mini-batches.
 
     exp(−‖x_0 − x_1‖²/(2σ²)) is the reference's transition, so min ⟨P, C⟩ − 2σ² H(P) is min KL(P ‖ reference). Every x_0
-    draws its x_1 from its row of the plan. `tol` is POT's, on the marginals: at 1e-3 plans of 128 points in 50
-    dimensions at σ = 1 are within 1.3e-3 of the exact ones in total variation, and closer in fewer dimensions.
+    draws its x_1 from its row of the plan.
     """
     if not sigma > 0:
         raise ValueError(f"sigma is {sigma}; it must be positive (minibatch_ot is the limit at 0)")
 
     def couple(x_0: Tensor, x_1: Tensor, generator: Generator) -> Pairs:
-        import ot.batch
-
         x_0, x_1 = _batched(x_0, x_1, batch, generator)
-        cost = _costs(x_0, x_1)
-        reg = 2 * sigma**2
-        # Where every column, too, has a partner that is likely, exp(-cost / reg) is safe, and so is float32 (4 times
-        # faster, the plan 1e-8 from float64's); the logarithm of it is safe everywhere, and 10 times slower.
-        if cost.amin(1).max() < 30 * reg:
-            solved = ot.batch.solve_batch(cost.float(), reg=reg, method="sinkhorn", tol=tol, grad="detach")
-        else:
-            solved = ot.batch.solve_batch(cost, reg=reg, method="log_sinkhorn", tol=tol, grad="detach")
-        plan = solved.plan
+        plan = sinkhorn_plans(x_0, x_1, sigma)
         partner = torch.multinomial(plan.flatten(0, 1), 1, generator=generator).reshape(plan.shape[:2])
         return _pick(x_0, x_1, partner)
 
     return couple
+
+
+def sinkhorn_plans(x_0: Tensor, x_1: Tensor, sigma: float, tol: float = 1e-4) -> Tensor:
+    """The entropic plan of each mini-batch, by POT: (M, batch, *D) twice -> (M, batch, batch).
+
+    `tol` is POT's, on the marginals. With 1e-4, plans of 128 points of the data here (5 to 50 dimensions at σ = 1, and
+    the 2-D tasks) are 1e-4 from the exact ones in total variation on average, and 5e-4 at most. No column is off by
+    more than 1.5 %.
+    """
+    import ot.batch
+
+    cost = _costs(x_0, x_1)
+    reg = 2 * sigma**2
+    # Where every column, too, has a partner that is likely, exp(-cost / reg) is safe, and so is float32 (4 times
+    # faster, the plan 1e-8 from float64's); the logarithm of it is safe everywhere, and 10 times slower.
+    if cost.amin(1).max() < 30 * reg:
+        return ot.batch.solve_batch(cost.float(), reg=reg, method="sinkhorn", tol=tol, grad="detach").plan
+    return ot.batch.solve_batch(cost, reg=reg, method="log_sinkhorn", tol=tol, grad="detach").plan
 
 
 def _shuffled(x: Tensor, generator: Generator) -> Tensor:

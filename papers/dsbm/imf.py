@@ -6,7 +6,7 @@ A pass trains the network of one direction on a `Cache` that is refreshed as it 
     DSBM-IPF        alternate(…, matching(reference(c.sigma), c), c)        (the iterates of IPF)
     DSBM-IMF+       alternate(…, matching(minibatch_ot(), c), c)
     IMF-b           the same with directions ["b"]
-    DSB             alternate(…, mean_matching(c), c)                       simulated trajectories
+    DSB             alternate(…, mean_matching(c), c)                       simulated trajectories (`dsb.py`)
     rectified flow  alternate(…, matching(independent, c), c, ["b"]), c.sigma = 0
     bridge matching, SB-CFM, OT-CFM, CFM: a single pass, by `flow_matching`
 """
@@ -22,7 +22,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from common.nets.mlp import MLP
-from common.training.loop import Batch, TrainConfig, train
+from common.training.loop import Batch, Loss, TrainConfig, train
 from papers.dsbm.bridge import (
     T_EPS,
     TARGETS,
@@ -33,7 +33,7 @@ from papers.dsbm.bridge import (
     flow_target,
 )
 from papers.dsbm.coupling import Coupling, Pairs
-from papers.dsbm.process import Drift, simulate, time_grid
+from papers.dsbm.process import Drift, simulate
 
 Epoch = Callable[[Generator], Regression]
 """A new draw of (x_t, t, target), one row for each row of a cache."""
@@ -47,12 +47,16 @@ class IMFConfig:
     steps           N of a simulation
     passes          projections in all, backward ones and forward ones
     inner_steps     optimiser steps per pass, `batch` rows each, by a new Adam with `lr`
-    first_steps     the same for the first pass, None for as many (IMF's is bridge matching from nothing)
+    first_steps     the same for each of the first passes, None for as many (IMF's are bridge matching from nothing)
+    first_passes    passes that regress on the first coupling's pairs
     cache           rows simulated at once, from as many points of the data (all where it has fewer)
     refresh_every   optimiser steps that a cache serves; every epoch over it draws new times and noise
     t_eps           times are drawn from [t_eps, 1 − t_eps]
     clip            greatest norm of the gradient, None for no clipping
     ema_halflife    half-life in rows of an average of the weights within a pass, then used for the drift; None for none
+    ema_rampup      the half-life is at most this share of the rows that the pass has seen; None for no such limit
+    weighted        the loss times σ² (1 − t) forward and σ² t backward, with the mean over D in place of the sum
+    noisy_end       whether the last step of a simulation has noise
     warm_start      whether a pass goes on from the weights of the last pass of its direction
     """
 
@@ -61,6 +65,7 @@ class IMFConfig:
     passes: int = 40
     inner_steps: int = 10_000
     first_steps: int | None = None
+    first_passes: int = 1
     batch: int = 128
     lr: float = 1e-4
     cache: int = 10_000
@@ -68,11 +73,15 @@ class IMFConfig:
     t_eps: float = T_EPS
     clip: float | None = None
     ema_halflife: float | None = None
+    ema_rampup: float | None = 0.05
+    weighted: bool = False
+    noisy_end: bool = True
     warm_start: bool = True
 
     def __post_init__(self) -> None:
         check_sigma(self.sigma)
-        for name in ("steps", "passes", "inner_steps", "first_steps", "batch", "cache", "refresh_every"):
+        counts = ("steps", "passes", "inner_steps", "first_steps", "first_passes", "batch", "cache", "refresh_every")
+        for name in counts:
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
         if self.cache < self.batch:
@@ -80,8 +89,16 @@ class IMFConfig:
 
     def training(self, number: int) -> TrainConfig:
         """How pass `number` trains; `train` makes a new Adam each time that it is called."""
-        steps = self.first_steps if number == 1 and self.first_steps is not None else self.inner_steps
-        return TrainConfig(steps, self.batch, self.lr, ema_halflife=self.ema_halflife, clip=self.clip, log_every=0)
+        first = number <= self.first_passes and self.first_steps is not None
+        return TrainConfig(
+            self.first_steps if first else self.inner_steps,
+            self.batch,
+            self.lr,
+            ema_halflife=self.ema_halflife,
+            ema_rampup=self.ema_rampup,
+            clip=self.clip,
+            log_every=0,
+        )
 
 
 @dataclass(frozen=True)
@@ -105,7 +122,8 @@ class Pass:
 
     def couple(self, x: Tensor, config: IMFConfig, generator: Generator) -> Pairs:
         """(x_0, x_1) of this pass's process, from points x: (n, *D) of π_0 ('f') or of π_1 ('b') to simulated ones."""
-        end = simulate(self.drift, x, config.sigma, config.steps, generator, self.direction)
+        noisy = config.noisy_end
+        end = simulate(self.drift, x, config.sigma, config.steps, generator, self.direction, noisy_end=noisy)
         return (x, end) if self.direction == "f" else (end, x)
 
 
@@ -117,56 +135,16 @@ x_0, x_1: (n, *D), unpaired and in random order.
 
 
 def matching(first: Coupling, config: IMFConfig) -> Method:
-    """Lines 3 to 8 of Algorithm 1: bridges between the pairs of the previous pass, or of `first` if there is none."""
+    """Lines 3 to 8 of Algorithm 1: bridges between the pairs of the previous pass, or of `first` in the first ones."""
 
     def refresh(x_0: Tensor, x_1: Tensor, direction: Direction, previous: Pass | None, generator: Generator) -> Epoch:
-        if previous is None:
+        if previous is None or previous.number < config.first_passes:
             pairs = first(x_0, x_1, generator)
         else:
             pairs = previous.couple(x_0 if previous.direction == "f" else x_1, config, generator)
         return lambda g: bridge_regression(*pairs, config.sigma, TARGETS[direction], g, config.t_eps)
 
     return refresh
-
-
-def mean_matching(config: IMFConfig) -> Method:
-    """DSB (De Bortoli et al. 2021, Proposition 3): the step back that undoes the mean of a step of the previous pass.
-
-    With x' = x + v(x, s) Δ + σ √Δ ε from s to s', the new drift at (x', s') is fitted on
-    [(x + v(x, s) Δ) − (x' + v(x', s) Δ)]/Δ = −v(x', s) − σ ε/√Δ, at one step of each trajectory. IPF's first pass
-    reverses the reference process, v = 0.
-    """
-
-    def refresh(x_0: Tensor, x_1: Tensor, direction: Direction, previous: Pass | None, generator: Generator) -> Epoch:
-        ran: Direction = "f" if direction == "b" else "b"
-        if previous is not None and previous.direction != ran:
-            raise ValueError("mean matching reverses the previous pass; directions must alternate")
-        drift: Drift = zero_drift if previous is None else previous.drift
-        start = x_0 if ran == "f" else x_1
-        path = simulate(drift, start, config.sigma, config.steps, generator, ran, keep_path=True)
-        return lambda g: reversal_regression(drift, path, ran, g)
-
-    return refresh
-
-
-@torch.no_grad()
-def reversal_regression(drift: Drift, path: Tensor, direction: Direction, generator: Generator) -> Regression:
-    """(x', s', target) of `mean_matching` at a random step of each path.
-
-    path: (steps + 1, B, *D), simulated with `drift` in `direction`. Returns (B, *D), (B,) and (B, *D).
-    """
-    steps, rows = len(path) - 1, torch.arange(path.shape[1], device=path.device)
-    k = torch.randint(steps, rows.shape, generator=generator, device=generator.device).to(path.device)
-    s = time_grid(steps, direction).to(path)[k]
-    after = s + 1 / steps if direction == "f" else s - 1 / steps
-    x, x_next = path[k, rows], path[k + 1, rows]
-    target = (x - x_next) * steps + drift(x, s) - drift(x_next, s)
-    return x_next, after, target
-
-
-def zero_drift(x: Tensor, t: Tensor) -> Tensor:
-    """The drift of the reference process."""
-    return torch.zeros_like(x)
 
 
 class Cache:
@@ -198,6 +176,19 @@ def squared_error(net: Drift, x0: Tensor, generator: Generator, **cond: Tensor) 
     x_t comes as `x0`, the name that `common.training` has for what a batch holds; t and target are conditions.
     """
     return (net(x0, cond["t"]) - cond["target"]).square().flatten(1).sum(1)
+
+
+def weighted_error(sigma: float, direction: Direction) -> Loss:
+    """σ² (1 − t) ‖v − target‖²/D forward, σ² t ‖v − target‖²/D backward, as in the official code of the images.
+
+    The weight takes off the growth of the target's variance at the end that a drift aims at.
+    """
+
+    def loss(net: Drift, x0: Tensor, generator: Generator, **cond: Tensor) -> Tensor:
+        left = 1 - cond["t"] if direction == "f" else cond["t"]
+        return sigma**2 * left * squared_error(net, x0, generator, **cond) / x0[0].numel()
+
+    return loss
 
 
 def alternate(
@@ -232,7 +223,8 @@ def alternate(
             return method(_some(x_0, config.cache, g), _some(x_1, config.cache, g), direction, previous, g)
 
         cache = Cache(refresh, config.refresh_every)
-        trained = train(nets[direction], squared_error, cache, config.training(number), generator)
+        loss = weighted_error(config.sigma, direction) if config.weighted else squared_error
+        trained = train(nets[direction], loss, cache, config.training(number), generator)
         drifts[direction] = copy.deepcopy(trained.ema).requires_grad_(False)
         previous = Pass(number, direction, drifts.get("f"), drifts.get("b"))
         yield previous
@@ -261,18 +253,3 @@ def _some(x: Tensor, n: int, generator: Generator) -> Tensor:
 def network(dim: int, generator: Generator, hidden: int = 256) -> MLP:
     """The paper's network for points: SiLU layers of width 256, 256 on [x, t]."""
     return MLP(dim, hidden=hidden, hidden_layers=2, features=0, gain=1.0, generator=generator)
-
-
-class StepNetwork(nn.Module):
-    """A drift whose network gives the shift of one step, v = N · net, as DSB's do.
-
-    To Adam, blind to the scale of a gradient, this is another learning rate; it is what DSB was published with.
-    """
-
-    def __init__(self, net: nn.Module, steps: int) -> None:
-        super().__init__()
-        self.net, self.steps = net, steps
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """x: (B, D), t: () or (B,) -> (B, D)."""
-        return self.steps * self.net(x, t)

@@ -15,7 +15,7 @@ PAPER = Paper(
         "pairs that the last process made. Both marginals are kept at every iteration, where iterative proportional "
         "fitting keeps one and lets the other drift."
     ),
-    studies=("gaussian", "estimator", "iterates", "exact", "limits", "plane", "energy", "plan", "transfer"),
+    studies=("exact", "iterates", "limits", "gaussian", "estimator", "plane", "energy", "plan", "transfer"),
     further_reading=(
         Reading(
             "Diffusion Schrödinger Bridge with Applications to Score-Based Generative Modeling",

@@ -19,6 +19,8 @@ from common.metrics.distances import as_points, w2
 
 MARGINAL_ERROR = 1e-6
 """The largest error of a plan's marginals, in total variation; POT iterates until then."""
+ITERATIONS = 100_000
+"""At most, for a plan."""
 
 
 def entropic_plan(
@@ -26,8 +28,8 @@ def entropic_plan(
 ) -> Tensor:
     """P: (N, M), float64, by POT's Sinkhorn iterations in the log domain. Weights are uniform unless given.
 
-    x_0: (N, D), x_1: (M, D). Raises ValueError for sigma <= 0, and ArithmeticError where a hundred thousand iterations
-    do not bring the marginals within `MARGINAL_ERROR`: sigma is too small for such points.
+    x_0: (N, D), x_1: (M, D). Raises ValueError for sigma <= 0, and ArithmeticError where `ITERATIONS` do not bring the
+    marginals within `MARGINAL_ERROR`: sigma is too small for such points.
     """
     import ot
 
@@ -41,7 +43,7 @@ def entropic_plan(
         warnings.simplefilter("ignore", UserWarning)  # the check below says it as an error
         # POT stops by the Euclidean norm of the error, of which the sum of n absolute errors is at most √n times.
         tolerance = MARGINAL_ERROR / (2 * sqrt(max(cost.shape)))
-        plan = ot.bregman.sinkhorn_log(a, b, cost, 2 * sigma**2, numItermax=100_000, stopThr=tolerance)
+        plan = ot.bregman.sinkhorn_log(a, b, cost, 2 * sigma**2, numItermax=ITERATIONS, stopThr=tolerance)
     error = float((plan.sum(1) - a).abs().sum() + (plan.sum(0) - b).abs().sum())
     if not error <= MARGINAL_ERROR:
         raise ArithmeticError(f"Sinkhorn left the marginals wrong by {error:.2g}; sigma = {sigma} is too small here")

@@ -28,8 +28,12 @@ def simulate(
     direction: Direction = "f",
     keep_path: bool = False,
     rows: int = 1024,
+    noisy_end: bool = True,
 ) -> Tensor:
-    """x <- x + v(x, t) Δ + σ √Δ ε, N times, Δ = 1/N, the last step noisy too (as the official code has it).
+    """x <- x + v(x, t) Δ + σ √Δ ε, N times, Δ = 1/N.
+
+    The last step has its noise too, as in the official code of the Gaussian experiment. With `noisy_end` off it has
+    none, as in the official code of the images, which are then without grain.
 
     Forward from t = 0 with t = 0, Δ, …, 1 − Δ; backward from t = 1 with t = 1, 1 − Δ, …, Δ, adding the backward drift.
     At σ = 0 this is Euler's method for the ODE.
@@ -45,9 +49,9 @@ def simulate(
     times, parts = time_grid(steps, direction).to(x), []
     for part in x.split(rows):
         x_t, noise, path = part, torch.empty_like(part), [part]
-        for t in times:
+        for k, t in enumerate(times, 1):
             x_t = torch.add(x_t, drift(x_t, t), alpha=1 / steps)
-            if sigma > 0:
+            if sigma > 0 and (noisy_end or k < steps):
                 x_t.add_(noise.normal_(generator=generator), alpha=sigma / sqrt(steps))
             if keep_path:
                 path.append(x_t)

@@ -11,15 +11,16 @@ from torch import Generator, Tensor, nn
 from common.harness.studies.panels import COLOURS
 from papers.dsbm.bridge import Direction
 from papers.dsbm.coupling import Coupling, independent, minibatch_ot, minibatch_sinkhorn, reference
-from papers.dsbm.imf import IMFConfig, Method, StepNetwork, alternate, flow_matching, matching, mean_matching, network
+from papers.dsbm.dsb import StepNetwork, mean_matching
+from papers.dsbm.imf import IMFConfig, Method, alternate, flow_matching, matching, network
 from papers.dsbm.process import Drift, probability_flow, reversed_flow
 
 STEPS = 20
 """Of a simulation, so that a path has 21 times."""
 N = 10_000
 """Points of each side to train on."""
-TRAIN, TEST = range(2)
-"""What the independent random streams of a run are for."""
+TRAIN, TEST, CHOICE, WEIGHTS = range(4)
+"""What the independent random streams of a run are for: training, judging, choosing among data, and first weights."""
 AVERAGED = 12_800.0
 """Half-life of the average of the weights, in rows (100 steps), where the training is long enough to have one so long.
 The paper's networks for points have no average; with a tenth of their steps and ten times their learning rate the last
@@ -101,7 +102,7 @@ LOOKS = {
     "DSBM-IMF+": Look(COLOURS[4], "P"),
     "OT-CFM": Look(COLOURS[5], "v"),
     "CFM": Look(COLOURS[7], "X"),
-    "FM": Look(COLOURS[8], "h"),
+    "FM": Look("#8a8a00", "h"),  # the palette's yellow can hardly be seen on white
     "RF": Look(COLOURS[9], "d"),
 }
 """In the order of the figures. IMF-b is in no table of the paper, and not drawn."""
