@@ -151,7 +151,8 @@ def test_a_claim_holds_if_all_hold_and_fails_if_any_fails() -> None:
 
 def test_record_has_exactly_the_keys_of_the_design() -> None:
     record = judged(INSIDE).as_record("repro run toy", "3 runs")
-    keys = "id statement source published measured ci n_seeds criterion verdict command budget deviation"
+    keys = """id kind headline statement source published expected measured ci n_seeds criterion excludes verdict reason
+        command budget deviation"""
     assert list(record) == keys.split()
     assert (record["measured"], record["published"], record["n_seeds"]) == (pytest.approx(1.0), 1.0, 3)
     several = judged(INSIDE, OUTSIDE).as_record("", "")
