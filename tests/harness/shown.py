@@ -162,7 +162,7 @@ def _details(folder: Path, records: list[dict[str, Any]]) -> Iterator[str]:
             if cells["Verdict"].verdicts != [(verdict, verdict)]:
                 yield f"{claim}, {quantity['name']}: {cells['Verdict'].verdicts}, not {verdict}"
             for label, text in (
-                ("Measured ± 95 % CI", interval(quantity["measured"], quantity["ci"])),
+                ("Measured", interval(quantity["measured"], quantity["ci"])),
                 ("Published", number(quantity["published"])),
                 ("Criterion", criterion(*quantity["bounds"])),
             ):

@@ -73,8 +73,8 @@ class Entry:
 
 def entries(reports: Sequence[Report]) -> list[Entry]:
     """The claims of one paper's reports (smallest preset first), headlines first, else in the order of the studies."""
-    studies = {name: study for report in reports for name, study in report["studies"].items()}
-    home = {claim: name for name, study in studies.items() for claim in study["decides"]}
+    studies = [(name, study) for report in reversed(reports) for name, study in report["studies"].items()]
+    home = {claim: name for name, study in studies for claim in study["decides"]}
     records: dict[str, dict[str, Record]] = {}
     deciders: dict[str, dict[str, Decider]] = {}
     for report in reports:
@@ -84,7 +84,7 @@ def entries(reports: Sequence[Report]) -> list[Entry]:
             records.setdefault(claim, {})[report["preset"]] = record
             deciders.setdefault(claim, {})[report["preset"]] = decider(record, name)
     found = [Entry(home.get(claim, ""), records[claim], deciders[claim]) for claim in records]
-    order = list(studies)
+    order = list(dict.fromkeys(name for name, _ in studies))  # the largest preset has the most of them
     return sorted(found, key=lambda e: (not e.headline, order.index(e.study) if e.study else len(order)))
 
 

@@ -98,7 +98,7 @@ def _cells(measurement: Measurement) -> dict[str, str]:
 def _cell(column: str, content: str) -> str:
     if column == "Quantity":
         return f'<th scope="row" role="rowheader">{content}</th>'
-    return f'<td role="cell" data-label="{column}">{content}</td>'
+    return f'<td role="cell" data-label="{column.partition(" ±")[0]}">{content}</td>'
 
 
 def _what(quantity: Quantity) -> str:
