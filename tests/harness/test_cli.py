@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from trees import ROOT, Answer, make_tree, session
@@ -389,7 +390,7 @@ def test_a_package_without_a_card_is_no_paper_yet(tree: Path) -> None:
     assert (asked.code, asked.err.partition(";")[0]) == (2, "repro: unknown paper 'half'")
 
 
-def begin(tree: Path, *arguments: str, runs: Path, **streams: int) -> subprocess.Popen[str]:
+def begin(tree: Path, *arguments: str, runs: Path, **streams: Any) -> subprocess.Popen[str]:
     """Start `repro` in `tree`, with pipes of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "common.harness.cli", *arguments],

@@ -29,7 +29,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_writes_package_page_test_and_nav_entry(tree: Path) -> None:
-    wanted = {f"papers/foo/{name}.py" for name in ("__init__", "paper", "estimator", "studies/convergence")}
+    modules = ("__init__", "paper", "published", "estimator", "studies/convergence")
+    wanted = {f"papers/foo/{name}.py" for name in modules}
     assert wanted | {"docs/weeks/11-foo.md", "tests/papers/foo/test_foo.py"} <= files(tree)
     assert "- W11 Foo: weeks/11-foo.md" in (tree / "mkdocs.yml").read_text()
     assert "reports/foo/quick/claims.md" in files(tree)
@@ -44,7 +45,7 @@ def test_the_new_paper_is_listed_and_its_claim_holds(tree: Path) -> None:
 def test_its_test_passes(tree: Path) -> None:
     tested = python(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/papers/foo")
     assert tested.returncode == 0, tested.stdout
-    assert "4 passed" in tested.stdout
+    assert "5 passed" in tested.stdout
 
 
 def test_it_keeps_the_rules_of_the_house(tree: Path) -> None:
