@@ -89,9 +89,9 @@ class IMFConfig:
 
     def training(self, number: int) -> TrainConfig:
         """How pass `number` trains; `train` makes a new Adam each time that it is called."""
-        first = number <= self.first_passes and self.first_steps is not None
+        first = self.first_steps if number <= self.first_passes else None
         return TrainConfig(
-            self.first_steps if first else self.inner_steps,
+            self.inner_steps if first is None else first,
             self.batch,
             self.lr,
             ema_halflife=self.ema_halflife,

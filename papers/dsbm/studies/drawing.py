@@ -41,7 +41,7 @@ def shade(place: int, count: int) -> str:
 
 def key(figure: Figure, handles: Sequence[Artist] = (), columns: int = 3) -> None:
     """One legend below all panels, of `handles`, or of what is labelled in the panels, each label once."""
-    drawn = {}
+    drawn: dict[str, Artist] = {}
     for axes in figure.axes:
         drawn |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     named = {str(handle.get_label()): handle for handle in handles} or drawn
@@ -159,6 +159,16 @@ def thumbnails(axes: Axes, names: Sequence[str], columns: int) -> list[Axes]:
         picture.spines[:].set_linewidth(0.8)
         pictures.append(picture)
     return pictures
+
+
+def clouds(axes: Axes, runs: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """What each method generated, in its colour, over data, in grey."""
+    for picture, (method, arrays) in zip(thumbnails(axes, list(runs), columns=3), runs.items(), strict=True):
+        for name, colour, zorder in (("data_0", "0.82", 0.1), ("generated", LOOKS[method].colour, 0.2)):
+            x, y = arrays[name].T
+            # Squares of whole pixels: round points would make the file three times as large.
+            picture.scatter(x, y, s=2, marker="s", lw=0, color=colour, zorder=zorder)
+        bare(picture, 1.25 * float(np.abs(arrays["data_0"]).max()))
 
 
 def bare(axes: Axes, reach: float) -> None:

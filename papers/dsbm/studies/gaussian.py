@@ -27,7 +27,7 @@ from papers.dsbm.published import GAUSSIAN_KL
 from papers.dsbm.studies.drawing import fits, present
 from papers.dsbm.studies.estimator import gaussian_floor
 from papers.dsbm.studies.growth import growth
-from papers.dsbm.studies.methods import AVERAGED, LOOKS, METHODS, ONE_PASS, STEPS, TEST, TRAIN, N, learn
+from papers.dsbm.studies.methods import AVERAGED, LOOKS, METHODS, ONE_PASS, STEPS, TEST, TRAIN, TRAINED, N, learn
 from papers.dsbm.studies.pairs import SIGMA, A, samples
 from papers.dsbm.studies.passes import (
     COUPLING_COLUMNS,
@@ -95,6 +95,7 @@ def _grid(base: GaussianConfig, *dims: int) -> list[GaussianConfig]:
         **COUPLING_COLUMNS,
         "drift_error": float,
     },
+    tolerance=TRAINED,
 )
 def gaussian(config: GaussianConfig, seed: int, run: Run) -> list[Row]:
     """Train one method; after every pass its marginals against the Schrödinger bridge's, and its coupling against the

@@ -26,6 +26,10 @@ AVERAGED = 12_800.0
 The paper's networks for points have no average; with a tenth of their steps and ten times their learning rate the last
 iterate would be mostly noise."""
 
+TRAINED = 0.03
+"""How far another processor may move what was trained, relatively. These trainings are not chaotic: first weights that
+are changed by 1e-7 change no number of a run by more than 1e-6. The rest is for draws that rounding may turn."""
+
 CFM_SIGMA = 0.1
 """Of CFM and OT-CFM: as large as the σ of Tong et al. 2023 (arXiv:2302.00482), whose paths have variance σ² throughout.
 

@@ -23,7 +23,7 @@ from papers.dsbm.imf import IMFConfig
 from papers.dsbm.plan import barycentric_map, draw_partners, entropic_plan, joint_w2
 from papers.dsbm.process import simulate
 from papers.dsbm.studies.drawing import key, sheet
-from papers.dsbm.studies.methods import AVERAGED, LOOKS, STEPS, TEST, TRAIN, Learned, N, learn
+from papers.dsbm.studies.methods import AVERAGED, LOOKS, STEPS, TEST, TRAIN, TRAINED, Learned, N, learn
 from papers.dsbm.studies.tasks import TASKS, plane_network
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ GRID = [PlanConfig(method, sigma) for sigma in (0.5, 1.0, 2.0) for method in COM
         "map_floor": float,
     },
     version=2,
+    tolerance=TRAINED,
 )
 def plan_distance(config: PlanConfig, seed: int, run: Run) -> list[Row]:
     """After every pass: joint W2 between simulated pairs and the plan's, and the error of the conditional mean. Beside

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 from torch import Tensor
 
 from common.harness.studies.claims import Claim, Criterion, Quantity
@@ -26,8 +25,8 @@ from common.training.stream import stream
 from papers.dsbm.imf import IMFConfig
 from papers.dsbm.process import path_energy, reversed_flow, simulate
 from papers.dsbm.published import PLANE_W2
-from papers.dsbm.studies.drawing import bare, by_task, present, sheet, thumbnails
-from papers.dsbm.studies.methods import AVERAGED, LOOKS, METHODS, ONE_PASS, STEPS, TEST, TRAIN, Learned, N, learn
+from papers.dsbm.studies.drawing import by_task, clouds, present, sheet
+from papers.dsbm.studies.methods import AVERAGED, METHODS, ONE_PASS, STEPS, TEST, TRAIN, TRAINED, Learned, N, learn
 from papers.dsbm.studies.tasks import TASKS, plane_network, tasks_of
 
 if TYPE_CHECKING:
@@ -112,6 +111,7 @@ def trained(config: PlaneConfig, seed: int, run: Run) -> Learned:
         "gpu": Grid(_grid(ALL_TASKS, passes=40, inner_steps=10_000), 5),
     },
     COLUMNS,
+    tolerance=TRAINED,
 )
 def plane(config: PlaneConfig, seed: int, run: Run) -> list[Row]:
     """W2 between generated and test points, by 20 steps of Euler's method on the ODE and on the SDE, and the ODE's path
@@ -254,14 +254,9 @@ def generated(results: Results) -> MatplotlibFigure:
     across = min(2, len(tasks))
     figure, axes = sheet(-(-len(tasks) // across), across, height=4.0 if across > 1 else 3.2)
     for panel, task in zip(axes.flat, tasks, strict=False):
-        methods = present(where(table, task=task))
         panel.set_title(task)
-        for picture, method in zip(thumbnails(panel, methods, columns=3), methods, strict=True):
-            ((_, arrays),) = results.arrays(plane, method=method, task=task, seed=0)
-            for points, colour, zorder in (("data_0", "0.82", 0.1), ("generated", LOOKS[method].colour, 0.2)):
-                # Squares of whole pixels: round points would make the file three times as large.
-                picture.scatter(*arrays[points].T, s=2, marker="s", lw=0, color=colour, zorder=zorder)
-            bare(picture, 1.25 * float(np.abs(arrays["data_0"]).max()))
+        methods = present(where(table, task=task))
+        clouds(panel, {method: results.arrays(plane, method=method, task=task, seed=0)[0][1] for method in methods})
     return finish(figure, despine=False)
 
 

@@ -31,7 +31,7 @@ from papers.dsbm.bridge import Direction
 from papers.dsbm.coupling import independent, reference
 from papers.dsbm.imf import IMFConfig, Method, alternate, matching
 from papers.dsbm.studies.drawing import sheet
-from papers.dsbm.studies.methods import CHOICE, TEST, TRAIN, WEIGHTS
+from papers.dsbm.studies.methods import CHOICE, TEST, TRAIN, TRAINED, WEIGHTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
@@ -175,6 +175,7 @@ def training(config: TransferConfig) -> IMFConfig:
     {"pass_number": int, "direction": ("b", "f"), "fd": float, "moved": float, "n": int},
     resources={"gpu": Resources(cpus=4, gpus=1.0)},
     prepare=lambda config: look_at(config.pair),
+    tolerance=TRAINED,
 )
 def transfer(config: TransferConfig, seed: int, run: Run) -> list[Row]:
     """After every pass: the Frechet distance of what its process makes of test images of the other side, and how far it

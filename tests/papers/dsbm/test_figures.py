@@ -1,239 +1,320 @@
-"""DSBM's figures on made-up results: each is drawn, labelled, and shows the numbers that it was given."""
+"""DSBM's figures on made-up results, in which every number is another: what is drawn is read back and compared.
 
-from collections.abc import Mapping
-from itertools import product
+Each test says in its own words which numbers of the tables the figure has to show.
+"""
+
+from __future__ import annotations
+
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
-from scipy.stats import gmean
+from matplotlib.colors import same_color, to_hex
+from matplotlib.figure import Figure as MatplotlibFigure
+from matplotlib.text import Text
+from scipy.stats import gmean, t
 
-from common.harness.studies.experiment import Experiment
-from common.harness.studies.figure import Figure
 from papers.dsbm.paper import PAPER
-from papers.dsbm.published import GAUSSIAN_KL, PLANE_W2
-from papers.dsbm.studies.energy import plane_sigma
+from papers.dsbm.published import GAUSSIAN_KL, PLANE_ENERGY, PLANE_W2
+from papers.dsbm.studies.energy import PATHS, plane_sigma
 from papers.dsbm.studies.estimator import gaussian_floor
 from papers.dsbm.studies.exact import exact_iterates
 from papers.dsbm.studies.gaussian import GAUSSIAN_METHODS, gaussian
 from papers.dsbm.studies.iterates import exact_euler
-from papers.dsbm.studies.limits import LINES, exact_limits
+from papers.dsbm.studies.limits import exact_limits
 from papers.dsbm.studies.methods import LOOKS
 from papers.dsbm.studies.plan import plan_distance
-from papers.dsbm.studies.plane import ALL_TASKS, plane, plane_floor
-from papers.dsbm.studies.transfer import transfer
+from papers.dsbm.studies.plane import ALL_TASKS, MIXED, plane, plane_floor
+from tests.papers.dsbm.made import SDE, Made
 
-FIGURES = [figure for study in PAPER.load().values() for figure in study.figures]
+FIGURES = {figure.name: figure for study in PAPER.load().values() for figure in study.figures}
 ORDER = list(LOOKS)
-BY_NAME = {figure.name: figure for figure in FIGURES}
-SDE = ("DSB", "DSBM-IPF", "DSBM-IMF", "DSBM-IMF+")
+RESULTS = {preset: Made(preset) for preset in ("quick", "small", "gpu")}
+DRAWN = [
+    (name, preset)
+    for name, figure in FIGURES.items()
+    for preset in ("quick", "small")
+    if all(preset in experiment.presets for experiment in figure.experiments)
+] + [("transfer", "gpu")]
 
 
-class MadeUp:
-    """Each number says where it belongs: its method, pass, dimension or task, and seed."""
-
-    def __init__(self, dims: tuple[int, ...] = (5, 20, 50)) -> None:
-        seeds = range(3)
-        gaussian_rows = [
-            {
-                "method": method, "dim": dim, "pass_number": n, "direction": "b" if n % 2 else "f",
-                "kl_diagonal": dim * (1 + place) + 0.1 * seed, "kl_full": 1000.0 * dim * (1 + place),
-                "final": n == (1 if method == "SB-CFM" else 4),
-                "correlation": 0.1 * n + place + 0.01 * seed, "exact_correlation": 0.1 * n,
-                "var_0": 100.0 + n, "var_1": 200.0 + n, "exact_var_0": 100.0, "exact_var_1": 200.0, "seed": seed,
-            }
-            for (place, method), dim, seed in product(enumerate(GAUSSIAN_METHODS), dims, seeds)
-            for n in ((1,) if method == "SB-CFM" else (1, 2, 3, 4))
-        ]  # fmt: skip
-        floor = [
-            {"dim": dim, "floor_diagonal": dim / 10, "floor_full": 500.0 * dim, "seed": seed}
-            for dim, seed in product(dims, seeds)
-        ]
-        iterates = [
-            {
-                "pair": pair, "sigma": sigma, "method": method, "iterate": n, "kl": 10.0**-n,
-                "entropic_cost": 10.0 - n if method == "imf" else np.nan,
-                "kl_projection": 0.7 * 10.0**-n if method == "imf" and n < 3 else np.nan,
-                "kl_markov": 0.3 * 10.0**-n if method == "imf" and n < 3 else np.nan, "seed": 0,
-            }
-            for pair, sigma, method, n in product(("unit", "general"), (0.5, 1.0), ("imf", "ipf"), range(5))
-        ]  # fmt: skip
-        euler = [
-            {"method": method, "pass_number": n, "correlation": 0.5 * n, "var_free": 300.0 + n, "seed": 0}
-            for method, n in product(("ipf", "imf"), range(1, 11))
-        ]
-        limits = [
-            {"pair": pair, "sigma": sigma, "seed": 0, **{column: sigma * (1 + i) for i, column in enumerate(LINES)}}
-            for pair, sigma in product(("unit", "general"), (0.1, 1.0, 10.0))
-        ]
-        plane_rows = [
-            {
-                "method": method, "task": task, "w2": 1.0 + place + 0.01 * seed, "path_energy": 10.0 * (1 + place),
-                "sigma_factor": 1.0, "seed": seed,
-            }
-            for (place, method), task, seed in product(enumerate(ORDER), ALL_TASKS, seeds)
-        ]  # fmt: skip
-        sweep = [
-            {
-                "method": "DSBM-IMF", "task": task, "sigma_factor": factor, "w2": 8.02 * factor,
-                "path_energy": 40.0 / factor, "seed": seed,
-            }
-            for task, factor, seed in product(ALL_TASKS[:2], (0.5, 2.0), seeds)
-        ]  # fmt: skip
-        plan = [
-            {
-                "method": method, "sigma": sigma, "pass_number": n, "joint_w2": 1 / n + sigma + 0.1 * seed,
-                "joint_floor": 0.1, "map_error": 2 / n, "map_floor": 0.2 + n % 2, "seed": seed,
-            }
-            for method, sigma, n, seed in product(("DSBM-IPF", "DSBM-IMF"), (0.5, 1.0), (1, 2, 3), seeds)
-        ]  # fmt: skip
-        self.tables: Mapping[Experiment, pd.DataFrame] = {
-            gaussian: pd.DataFrame(gaussian_rows),
-            gaussian_floor: pd.DataFrame(floor),
-            exact_iterates: pd.DataFrame(iterates),
-            exact_euler: pd.DataFrame(euler),
-            exact_limits: pd.DataFrame(limits),
-            plane: pd.DataFrame(plane_rows),
-            plane_floor: pd.DataFrame([{"task": task, "w2": 0.5 + i, "seed": 0} for i, task in enumerate(ALL_TASKS)]),
-            plane_sigma: pd.DataFrame(sweep),
-            plan_distance: pd.DataFrame(plan),
-            transfer: pd.DataFrame([{"seed": 0}]),
-        }
-
-    def table(self, experiment: Experiment) -> pd.DataFrame:
-        return self.tables[experiment]
-
-    def arrays(self, experiment: Experiment, **where: Any) -> list[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]:
-        place = ORDER.index(where["method"]) if "method" in where else 0
-        if experiment is gaussian:
-            t = np.linspace(0, 1, 21)
-            names = ("fitted_mean", "fitted_var", "exact_mean", "exact_var")
-            return [(where, {"t": t} | {name: np.full(21, float(place + i)) for i, name in enumerate(names)})]
-        if experiment is plane:
-            points = {name: np.ones((500, 2)) for name in ("data_0", "data_1", "generated")}
-            paths = {"flow_path": np.full((21, 200, 2), float(place))}
-            if where["method"] in SDE:
-                paths["sde_path"] = np.full((21, 200, 2), -float(place))
-            return [(where, points | paths)]
-        names = ("start_f", "transferred_f", "start_b", "transferred_b")
-        return [({"method": "DSBM-IMF"}, {name: np.full((32, 1, 8, 8), place) for place, name in enumerate(names)})]
+@cache
+def draw(name: str, preset: str) -> MatplotlibFigure:
+    return FIGURES[name].draw(RESULTS[preset])
 
 
-def panels(name: str, results: MadeUp) -> list[Any]:
-    return list(BY_NAME[name].draw(results).axes)
+def panels(name: str, preset: str) -> list[Axes]:
+    return [axes for axes in draw(name, preset).axes if axes.axison]
 
 
-@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
-@pytest.mark.parametrize("dims", [(5,), (5, 20, 50)], ids=["quick", "small"])
-def test_every_panel_says_what_it_shows(figure: Figure, dims: tuple[int, ...]) -> None:
-    drawn = figure.draw(MadeUp(dims))
+def rows(experiment: Any, preset: str, **values: Any) -> pd.DataFrame:
+    table = RESULTS[preset].table(experiment)
+    for column, value in values.items():
+        table = table[table[column] == value]
+    return table
+
+
+def lines(axes: Axes) -> dict[str, np.ndarray]:
+    """What is drawn by its label, (n, 2). A line with bars bears the label of the whole."""
+    found = {str(line.get_label()): line for line in axes.lines if line.get_label() != "_nolegend_"}
+    found |= {str(container.get_label()): container.lines[0] for container in axes.containers if container.get_label()}
+    return {label: np.asarray(line.get_xydata()) for label, line in found.items()}
+
+
+def clouds(axes: Axes) -> list[np.ndarray]:
+    return [np.asarray(c.get_offsets()) for c in axes.collections if isinstance(c, PathCollection)]
+
+
+@pytest.mark.parametrize(("name", "preset"), DRAWN)
+def test_every_figure_fits_the_column_and_says_what_it_shows(name: str, preset: str) -> None:
+    """In 700 px an inch of these figures is 87 px and a point 1.2."""
+    figure, drawn = FIGURES[name], draw(name, preset)
     assert figure.alt.endswith(".")
     assert figure.caption.endswith(".")
+    drawn.canvas.draw()
+    assert drawn.get_size_inches()[0] == 8
+    tops = [round(axes.get_position().y0, 2) for axes in drawn.axes]
+    assert max(tops.count(top) for top in tops) <= 2
+    texts = [text for text in drawn.findobj(Text) if text.get_text() and text.get_visible()]
+    assert min(text.get_fontsize() for text in texts) * 700 / 576 >= 9
     for axes in drawn.axes:
-        if axes.axison:
-            assert axes.get_title() or axes.get_xlabel()
+        assert axes.get_title() or axes.get_xlabel() or not axes.axison or len(drawn.axes) == 1
+    markers = {axes.get_legend_handles_labels()[1] == [] for axes in drawn.axes}
+    assert drawn.legends or markers == {True}
 
 
-def test_the_covariance_of_every_pass_is_shown_beside_its_exact_iterate() -> None:
-    ipf, imf = panels("covariances", MadeUp())
-    shown = {line.get_label(): line.get_ydata() for line in ipf.lines}
-    assert np.allclose(shown["exact IPF"], [0.1, 0.2, 0.3, 0.4])
-    assert np.allclose(shown["its drift in 20 steps"], [0.5, 1.0, 1.5, 2.0])
-    assert [container.get_label() for container in ipf.containers] == ["DSB", "DSBM-IPF"]
-    means = ipf.containers[1].lines[0].get_ydata()
-    assert np.allclose(means, [2.11, 2.21, 2.31, 2.41])
-    assert [container.get_label() for container in imf.containers] == ["DSBM-IMF"]
+def estimate(values: Any) -> tuple[float, float]:
+    """Mean and half of the 95 % interval, by the textbook."""
+    values = np.asarray(values, dtype=float)
+    return values.mean(), t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
 
 
-def test_the_variance_shown_is_that_of_the_end_a_pass_simulates_to() -> None:
-    """Odd passes run backward and end in x_0, even ones in x_1."""
-    _, imf = panels("variances", MadeUp())
-    assert np.allclose(imf.containers[0].lines[0].get_ydata(), [101, 202, 103, 204])
-    exact = next(line for line in imf.lines if line.get_label() == "exact IMF")
-    assert np.allclose(exact.get_ydata(), [100, 200, 100, 200])
+@pytest.mark.parametrize("preset", ["quick", "small"])
+@pytest.mark.parametrize("name", ["covariances", "variances"])
+def test_every_pass_is_shown_beside_its_exact_iterate(name: str, preset: str) -> None:
+    """Of the largest dimension. A variance is of the end that a pass simulates: x_0 after odd ones, x_1 after even."""
+    dim = 5 if preset == "quick" else 50
+    passes = range(1, 5 if preset == "quick" else 11)
+
+    def column(pass_number: int) -> str:
+        return "correlation" if name == "covariances" else ("var_1", "var_0")[pass_number % 2]
+
+    ipf = ["DSBM-IPF"] if preset == "quick" else ["DSB", "DSBM-IPF"]
+    for axes, methods, kind in zip(panels(name, preset), (ipf, ["DSBM-IMF"]), ("ipf", "imf"), strict=True):
+        shown = lines(axes)
+        assert set(shown) == {"exact", "exact drift in 20 steps", *methods}
+        for method in methods:
+            of = {n: rows(gaussian, preset, method=method, dim=dim, pass_number=n) for n in passes}
+            means, halves = zip(*(estimate(of[n][column(n)]) for n in passes), strict=True)
+            assert shown[method][:, 1] == pytest.approx(means)
+            (container,) = (c for c in axes.containers if c.get_label() == method)
+            bars = [np.ptp(segment[:, 1]) / 2 for segment in container.lines[2][0].get_segments()]
+            assert bars == pytest.approx(halves)
+            assert same_color(container.lines[0].get_color(), LOOKS[method].colour)
+        assert shown["exact"][:, 1] == pytest.approx([of[n][f"exact_{column(n)}"].mean() for n in passes])
+        euler = rows(exact_euler, preset, method=kind).set_index("pass_number")
+        wanted = euler["correlation" if name == "covariances" else "var_free"].loc[list(passes)]
+        assert shown["exact drift in 20 steps"][:, 1] == pytest.approx(wanted.to_numpy())
 
 
-def test_published_kl_stands_beside_that_of_its_method_and_dimension() -> None:
-    *by_dim, _ = panels("kl", MadeUp())
-    for axes, dim in zip(by_dim, (5, 20, 50), strict=True):
+@pytest.mark.parametrize("preset", ["quick", "small"])
+def test_marginals_are_means_over_seeds_of_the_largest_dimension(preset: str) -> None:
+    dim = 5 if preset == "quick" else 50
+    for axes, quantity in zip(panels("marginals", preset), ("mean", "var"), strict=True):
+        shown = lines(axes)
+        assert list(shown)[:-1] == [m for m in ORDER if m in set(rows(gaussian, preset)["method"])]
+        for method in list(shown)[:-1]:
+            runs = [run for _, run in RESULTS[preset].arrays(gaussian, method=method, dim=dim)]
+            assert len(runs) == (3 if preset == "quick" else 5)
+            assert shown[method][:, 1] == pytest.approx(np.mean([run[f"fitted_{quantity}"] for run in runs], axis=0))
+        assert shown["exact bridge"][:, 1] == pytest.approx(runs[0][f"exact_{quantity}"])
+
+
+def assert_dots(axes: Axes, table: pd.DataFrame, column: str, published: dict[str, Any]) -> None:
+    """A row for each method: its seeds, their geometric mean, and the published value and spread below."""
+    methods = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert methods == [method for method in ORDER if method in set(table["method"])]
+    seeds, marks = clouds(axes), {}
+    for container in axes.containers:
+        ((x, y),) = container.lines[0].get_xydata()
+        marks[round(float(y), 2)] = (float(x), container)
+    assert len(marks) == len(methods) + len(published)
+    for place, method in enumerate(methods):
+        values = table[table["method"] == method][column]
+        assert sorted(seeds[place][:, 0]) == pytest.approx(sorted(values))
+        assert set(seeds[place][:, 1]) == {place}
+        mean, container = marks[place]
+        assert mean == pytest.approx(gmean(values))
+        assert same_color(container.lines[0].get_color(), LOOKS[method].colour)
+        if method in published:
+            mean, container = marks[round(place + 0.3, 2)]
+            assert mean == published[method].mean
+            (segment,) = container.lines[2][0].get_segments()
+            assert np.ptp(segment[:, 0]) / 2 == pytest.approx(published[method].spread or 0)
+
+
+def vertical(axes: Axes) -> float:
+    """Where the dotted line is."""
+    (line,) = (line for line in axes.lines if line.get_linestyle() == ":")
+    (x,) = set(line.get_xdata())
+    return float(x)
+
+
+@pytest.mark.parametrize("preset", ["quick", "small"])
+@pytest.mark.parametrize(("name", "fit"), [("kl", "diagonal"), ("kl-full", "full")])
+def test_the_kl_of_the_last_pass_stands_beside_its_floor(name: str, fit: str, preset: str) -> None:
+    dims = (5,) if preset == "quick" else (5, 20, 50)
+    for axes, dim in zip(panels(name, preset), dims, strict=False):
         assert axes.get_title() == f"d = {dim}"
-        marks = {round(float(c.lines[0].get_xdata()[0]), 2): float(c.lines[0].get_ydata()[0]) for c in axes.containers}
-        for place, method in enumerate(GAUSSIAN_METHODS):
-            assert marks[place] == pytest.approx(gmean([dim * (1 + place) + 0.1 * seed for seed in range(3)]))
-            assert marks[round(place + 0.28, 2)] == GAUSSIAN_KL[method, dim].mean
+        assert axes.get_xlabel() == f"mean KL × 10³, {fit} fit"
+        published = {m: cell for (m, of), cell in GAUSSIAN_KL.items() if of == dim and (m, preset) != ("DSB", "quick")}
+        table = rows(gaussian, preset, dim=dim, final=True)
+        assert_dots(axes, table, f"kl_{fit}", published if fit == "diagonal" else {})
+        assert vertical(axes) == pytest.approx(rows(gaussian_floor, preset, dim=dim)[f"floor_{fit}"].mean())
+    assert len(panels(name, preset)) == len(dims) + (len(dims) > 1 and fit == "diagonal")
 
 
-def test_the_full_fit_stands_above_its_own_floor() -> None:
-    for axes, dim in zip(panels("kl-full", MadeUp()), (5, 20, 50), strict=True):
-        assert axes.get_title() == f"d = {dim}"
-        marks = [float(container.lines[0].get_ydata()[0]) for container in axes.containers]
-        assert marks == pytest.approx([1000.0 * dim * (1 + place) for place in range(len(GAUSSIAN_METHODS))])
-        assert set(axes.lines[-1].get_ydata()) == {500.0 * dim}
+def test_growth_shows_the_mean_of_each_dimension_and_the_published_one() -> None:
+    drawn = panels("kl", "small")[-1].lines
+    assert len(drawn) == 2 * len(GAUSSIAN_METHODS)
+    for number, method in enumerate(GAUSSIAN_METHODS):
+        ours, theirs = drawn[2 * number : 2 * number + 2]
+        means = [rows(gaussian, "small", method=method, dim=d, final=True)["kl_diagonal"].mean() for d in (5, 20, 50)]
+        assert ours.get_ydata() == pytest.approx(means)
+        assert theirs.get_ydata() == pytest.approx([GAUSSIAN_KL[method, d].mean for d in (5, 20, 50)])
+        assert list(ours.get_xdata()) == list(theirs.get_xdata()) == [5, 20, 50]
+        assert same_color(ours.get_color(), LOOKS[method].colour)
 
 
-def test_the_last_pass_alone_is_compared_with_the_table() -> None:
-    results = MadeUp((5,))
-    table = results.table(gaussian)
-    results.tables = {**results.tables, gaussian: table.assign(kl_diagonal=table["pass_number"].astype(float))}
-    (axes,) = panels("kl", results)
-    seeds = [np.asarray(c.get_offsets())[:, 1].tolist() for c in axes.collections if isinstance(c, PathCollection)]
-    assert seeds == [[4.0] * 3, [1.0] * 3, [4.0] * 3, [4.0] * 3]
-
-
-def test_published_w2_stands_beside_that_of_its_method_and_task() -> None:
-    drawn = panels("distances", MadeUp())
-    for axes, task in zip(drawn[:4], ALL_TASKS, strict=True):
+@pytest.mark.parametrize("preset", ["quick", "small"])
+@pytest.mark.parametrize(
+    ("name", "column", "cells"), [("distances", "w2", PLANE_W2), ("energies", "path_energy", PLANE_ENERGY)]
+)
+def test_the_table_of_the_plane_stands_beside_the_published_one(
+    name: str, column: str, cells: dict[Any, Any], preset: str
+) -> None:
+    tasks = (MIXED,) if preset == "quick" else ALL_TASKS
+    for axes, task in zip(panels(name, preset), tasks, strict=True):
         assert axes.get_title() == task
-        marks = {round(float(c.lines[0].get_xdata()[0]), 2): float(c.lines[0].get_ydata()[0]) for c in axes.containers}
-        for place, method in enumerate(ORDER):
-            assert marks[place] == pytest.approx(gmean([1 + place, 1.01 + place, 1.02 + place]))
-            if (method, task) in PLANE_W2:
-                assert marks[round(place + 0.28, 2)] == PLANE_W2[method, task].mean
-        assert set(axes.lines[-1].get_ydata()) == {0.5 + ALL_TASKS.index(task)}
-        assert len(marks) == len(ORDER) + sum(key[1] == task for key in PLANE_W2)
+        table = rows(plane, preset, task=task)
+        published = {method: cell for (method, of), cell in cells.items() if of == task}
+        assert_dots(axes, table, column, {m: c for m, c in published.items() if m in set(table["method"])})
+        if name == "distances":
+            assert vertical(axes) == pytest.approx(rows(plane_floor, preset, task=task)["w2"].mean())
 
 
-def test_the_two_parts_of_the_identity_are_stacked() -> None:
-    left, right = panels("identity", MadeUp())
-    tops = sorted({round(bar.get_y() + bar.get_height(), 9) for bar in left.patches})
-    assert tops == pytest.approx([0.007, 0.01, 0.07, 0.1, 0.7, 1.0])
-    assert right.lines[0].get_ydata().tolist() == [10, 9, 8, 7, 6]
+@pytest.mark.parametrize("preset", ["quick", "small"])
+def test_convergence_shows_each_sigma_of_the_papers_pair(preset: str) -> None:
+    for axes, method in zip(panels("exact-convergence", preset), ("ipf", "imf"), strict=True):
+        assert axes.get_title() == method.upper()
+        for sigma in (0.25, 0.5, 1.0, 2.0, 4.0):
+            table = rows(exact_iterates, preset, pair="unit", method=method, sigma=sigma)
+            assert lines(axes)[f"σ = {sigma:g}"][:, 1] == pytest.approx(table["kl"].to_numpy())
 
 
-def test_only_processes_have_stochastic_paths() -> None:
-    axes = panels("paths", MadeUp())
-    titles = [panel.get_title() for panel in axes]
-    assert titles[: len(ORDER)] == [f"{method}, ODE" for method in ORDER]
-    assert titles[len(ORDER) :] == [f"{method}, SDE" if method in SDE else "" for method in ORDER]
+def test_the_two_parts_of_the_identity_are_stacked_below_the_whole() -> None:
+    table = rows(exact_iterates, "quick", pair="general", method="imf", sigma=1.0)
+    left, right = panels("identity", "quick")
+    parts, rest = left.containers
+    first = table[table["iterate"] < 3]
+    assert [bar.get_height() for bar in parts] == pytest.approx(first["kl_projection"].tolist())
+    assert [bar.get_y() for bar in rest] == pytest.approx(first["kl_projection"].tolist())
+    assert [bar.get_height() for bar in rest] == pytest.approx(first["kl_markov"].tolist())
+    assert clouds(left)[0] == pytest.approx(first[["iterate", "kl"]].to_numpy())
+    assert lines(right)["regularised cost"][:, 1] == pytest.approx(table["entropic_cost"].to_numpy())
+
+
+def test_limits_show_the_general_pair() -> None:
+    (axes,) = panels("limits", "quick")
+    table = rows(exact_limits, "quick", pair="general")
+    for label, column in (
+        ("one pass of IMF to rectified flow", "first_to_rectified"),
+        ("bridge to optimal transport", "bridge_to_transport"),
+        ("bridge to independent ends", "bridge_to_independent"),
+    ):
+        assert lines(axes)[label] == pytest.approx(table[["sigma", column]].to_numpy())
 
 
 def test_the_sweep_over_sigma_is_relative_to_the_tables_own_run() -> None:
-    """DSBM-IMF is fourth in order: W2 of 4.01 and an energy of 40 at factor 1."""
-    w2, energy = panels("sigma", MadeUp())
-    assert [line.get_label() for line in w2.lines] == list(ALL_TASKS[:2])
-    for line in w2.lines:
-        assert np.allclose(line.get_xdata(), [0.5, 1, 2])
-        assert np.allclose(line.get_ydata(), [1, 1, 4])
-    assert np.allclose(energy.lines[0].get_ydata(), [2, 1, 0.5])
+    for axes, column in zip(panels("sigma", "small"), ("w2", "path_energy"), strict=True):
+        for task in ("moons", MIXED):
+            own = rows(plane, "small", method="DSBM-IMF", task=task)[column].mean()
+            swept = rows(plane_sigma, "small", task=task).groupby("sigma_factor")[column].mean() / own
+            shown = lines(axes)[f"DSBM-IMF, {task}"]
+            assert shown[:, 0].tolist() == [0.25, 0.5, 1.0, 2.0]
+            assert shown[:, 1] == pytest.approx([swept[0.25], swept[0.5], 1.0, swept[2.0]])
 
 
-def test_the_floor_of_the_plan_follows_the_direction_of_each_pass() -> None:
-    drawn = panels("plan-distance", MadeUp())
-    assert [axes.get_title() for axes in drawn] == ["σ = 0.5", "σ = 1"] * 2
-    ipf, imf, floor = drawn[2].lines
-    assert (ipf.get_label(), imf.get_label()) == ("DSBM-IPF", "DSBM-IMF")
-    assert np.allclose(imf.get_ydata(), [2, 1, 2 / 3])
-    assert np.allclose(floor.get_ydata(), [1.2, 0.2, 1.2])
+@pytest.mark.parametrize("preset", ["quick", "small"])
+def test_generated_points_of_each_method_lie_over_its_tasks_data(preset: str) -> None:
+    tasks = (MIXED,) if preset == "quick" else ALL_TASKS
+    for axes, task in zip(draw("generated", preset).axes, tasks, strict=True):
+        assert axes.get_title() == task
+        there = [method for method in ORDER if len(rows(plane, preset, task=task, method=method))]
+        assert [picture.get_title() for picture in axes.child_axes] == there
+        for picture, method in zip(axes.child_axes, there, strict=True):
+            ((_, arrays),) = RESULTS[preset].arrays(plane, method=method, task=task, seed=0)
+            data, generated = clouds(picture)
+            assert data == pytest.approx(arrays["data_0"])
+            assert generated == pytest.approx(arrays["generated"])
+            assert to_hex(picture.collections[1].get_facecolor()[0]) == LOOKS[method].colour
+
+
+@pytest.mark.parametrize("preset", ["quick", "small"])
+def test_paths_are_the_methods_own_and_only_processes_have_stochastic_ones(preset: str) -> None:
+    methods = [method for method in ORDER if len(rows(plane, preset, task=MIXED, method=method))]
+    ode, sde = draw("paths", preset).axes
+    assert (ode.get_title(), sde.get_title()) == (f"ODE, {MIXED}", f"SDE, {MIXED}")
+    for axes, key, there in ((ode, "flow_path", methods), (sde, "sde_path", [m for m in methods if m in SDE])):
+        assert [picture.get_title() for picture in axes.child_axes] == there
+        for picture, method in zip(axes.child_axes, there, strict=True):
+            ((_, arrays),) = RESULTS[preset].arrays(plane, method=method, task=MIXED, seed=0)
+            way, starts, ends = (np.asarray(line.get_xydata()) for line in picture.lines)
+            gaps = np.isnan(way[:, 0])
+            assert gaps.sum() == PATHS
+            assert way[~gaps].reshape(PATHS, 11, 2) == pytest.approx(arrays[key][::2, :PATHS].transpose(1, 0, 2))
+            assert starts == pytest.approx(arrays[key][0, :PATHS])
+            assert ends == pytest.approx(arrays[key][-1, :PATHS])
+            assert clouds(picture)[0] == pytest.approx(arrays["data_1"])
+            assert same_color(picture.lines[0].get_color(), LOOKS[method].colour)
+
+
+def test_the_distance_to_the_plan_has_its_own_floor_in_each_pass() -> None:
+    drawn = panels("plan-distance", "small")
+    for row, sigma in enumerate((0.5, 1.0, 2.0)):
+        for axes, column, floor in zip(
+            drawn[2 * row : 2 * row + 2], ("joint_w2", "map_error"), ("joint_floor", "map_floor"), strict=True
+        ):
+            assert axes.get_title() == f"σ = {sigma:g}"
+            shown = lines(axes)
+            bands = [np.asarray(band.get_paths()[0].vertices) for band in axes.collections]
+            for band, method in zip(bands, ("DSBM-IPF", "DSBM-IMF"), strict=True):
+                seeds = rows(plan_distance, "small", sigma=sigma, method=method).groupby("pass_number")[column]
+                assert shown[method][:, 1] == pytest.approx(seeds.mean().to_numpy())
+                assert band[:, 1].min() == pytest.approx(seeds.min().min())
+                assert band[:, 1].max() == pytest.approx(seeds.max().max())
+            floors = rows(plan_distance, "small", sigma=sigma).groupby("pass_number")[floor].mean()
+            assert shown["two true plans"][:, 1] == pytest.approx(floors.to_numpy())
 
 
 def test_images_are_tiled_beside_what_they_start_from() -> None:
-    drawn = panels("transfer", MadeUp())
-    assert [axes.get_title().removeprefix("DSBM-IMF, ") for axes in drawn] == [
-        "start, forward", "transferred, forward", "start, backward", "transferred, backward",
-    ]  # fmt: skip
-    for place, axes in enumerate(drawn):
+    drawn = draw("transfer", "gpu").axes
+    runs = RESULTS["gpu"].arrays(FIGURES["transfer"].experiments[0], seed=0)
+    wanted = [
+        (f"{config['method']}, {way}, {word}", arrays[f"{word}_{way[0]}"])
+        for config, arrays in runs
+        for way in ("forward", "backward")
+        for word in ("start", "transferred")
+    ]
+    for axes, (title, images) in zip(drawn, wanted, strict=True):
+        assert axes.get_title() == title
         tiles = np.asarray(axes.images[0].get_array())
         assert tiles.shape == (4 * 8, 8 * 8)
-        assert (tiles == place).all()
+        for place in (0, 9, 31):
+            row, column = divmod(place, 8)
+            tile = tiles[8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
+            assert (tile == images[place, 0]).all()
