@@ -123,7 +123,7 @@ def exact_bound(config: ExactBoundConfig, seed: int, run: Run) -> Sequence[Row]:
 
 @experiment(
     SampledBoundConfig,
-    everywhere([SampledBoundConfig()], 5, 12),
+    everywhere([SampledBoundConfig()], 5, 12, [SampledBoundConfig(errors=(0.0, 0.3))]),
     {"graph": GRAPHS} | dict.fromkeys(("error", "excess", "standard_error", "z", "over_entropy"), float),
 )
 def sampled_bound(config: SampledBoundConfig, seed: int, run: Run) -> Sequence[Row]:

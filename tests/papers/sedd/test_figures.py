@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import same_color
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure as MatplotlibFigure
-from matplotlib.text import Text
+from matplotlib.patches import Rectangle
+from matplotlib.text import Annotation, Text
 
 from common.data.text import LETTERS
 from common.harness.studies.experiment import Experiment
@@ -81,8 +83,12 @@ def _dots(axes: Axes) -> list[tuple[str, list[tuple[float, float]]]]:
     ]
 
 
-def _close(found: list[tuple[float, float]], wanted: list[tuple[float, float]]) -> None:
-    np.testing.assert_allclose(np.array(found), np.array(wanted), rtol=1e-9)
+def _bars(axes: Axes) -> list[ErrorbarContainer]:
+    return [container for container in axes.containers if isinstance(container, ErrorbarContainer)]
+
+
+def _close(found: Any, wanted: list[tuple[float, float]]) -> None:
+    np.testing.assert_allclose(np.asarray(found, float), np.array(wanted), rtol=1e-9)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -96,19 +102,19 @@ def test_bits_are_those_of_the_table_beside_those_of_the_paper(preset: str) -> N
     assert names == [looks.MODELS[model].name for model in models]
     assert language in ours.get_title()
     seeds = [points for label, points in _dots(ours) if label == "a seed"]
-    for place, (model, dots, bars) in enumerate(zip(models, seeds, ours.containers, strict=True)):
+    for place, (model, dots, bars) in enumerate(zip(models, seeds, _bars(ours), strict=True)):
         values = list(_of(rows, model=model)["bpc"])
         _close(dots, [(value, place) for value in values])
         estimate = student_t(values)
         middle, _, (bar,) = bars.lines
-        _close([tuple(point) for point in middle.get_xydata()], [(estimate.mean, place)])
-        _close([tuple(point) for point in bar.get_segments()[0]], [(estimate.low, place), (estimate.high, place)])
+        _close(middle.get_xydata(), [(estimate.mean, place)])
+        _close(bar.get_segments()[0], [(estimate.low, place), (estimate.high, place)])
         assert same_color(middle.get_color(), looks.MODELS[model].colour)
         assert middle.get_marker() == looks.MODELS[model].marker
     shown = {float(np.asarray(dots.get_offsets())[0, 1]): float(np.asarray(dots.get_offsets())[0, 0])
              for dots in published.collections if len(np.asarray(dots.get_offsets()))}  # fmt: skip
     assert shown == {place: TEXT8_BPC[model] for place, model in enumerate(models) if model in TEXT8_BPC}
-    labels = {float(text.xy[1]): text.get_text() for text in published.texts}
+    labels = {text.xy[1]: text.get_text() for text in published.texts if isinstance(text, Annotation)}
     assert labels == {place: f"{value:.2f}" for place, value in shown.items()}
     assert published.get_ylim() == ours.get_ylim()
     line = _lines(ours).get("the source itself, on the same sequences")
@@ -163,6 +169,7 @@ def test_evaluations_are_likelihood_and_entropy_of_each_writer(preset: str) -> N
     assert levels["as likely as autoregressive"] == pytest.approx(unannealed["nll"].mean())
     assert levels["data"] == pytest.approx(unannealed["data_nll"].mean())
     (band,) = [patch for patch in drawn.axes[1].patches if patch.get_label() == "within 2 % of the data"]
+    assert isinstance(band, Rectangle)
     assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((0.98, 1.02))
     assert str(table["language"].iloc[0]) in drawn.axes[0].get_title()
 
@@ -184,15 +191,15 @@ def test_truncation_has_the_derived_numbers_and_the_drawn_ones(preset: str) -> N
     curve = np.array(_lines(rate)["derived"])
     np.testing.assert_allclose(curve[:, 1], (1 / curve[:, 0]) / np.expm1(1 / curve[:, 0]), rtol=1e-12)
     assert {y for _, y in _lines(rate)["right"]} == {1.0}
-    bars = {str(container.get_label()): container for container in rate.containers}
+    bars = {str(container.get_label()): container for container in _bars(rate)}
     for dtype in ("float16", "float32"):
         rows = _of(tables["race"], dtype=dtype)
         wanted = _mean(rows, "ratio", "rate")
         points, _, (spread,) = bars[dtype].lines
-        _close([tuple(point) for point in points.get_xydata()], wanted)
+        _close(points.get_xydata(), wanted)
         for (ratio, mean), segment in zip(wanted, spread.get_segments(), strict=True):
             half = mean / rows["drawn"][rows["ratio"] == ratio].sum() ** 0.5
-            _close([tuple(point) for point in segment], [(ratio, mean - half), (ratio, mean + half)])
+            _close(segment, [(ratio, mean - half), (ratio, mean + half)])
         assert same_color(points.get_color(), looks.DTYPES[dtype].colour)
     assert "float64" not in bars
     samples = tables["truncation"]
@@ -200,8 +207,8 @@ def test_truncation_has_the_derived_numbers_and_the_drawn_ones(preset: str) -> N
     for dtype in ("float16", "float64"):
         _close(lines[dtype], _mean(samples, "n_steps", "drawn_entropy", dtype=dtype))
     derived = [np.asarray(line.get_xydata()) for line in entropy.lines if line.get_label() == "derived"]
-    for points, dtype in zip(derived, ("float16", "float64"), strict=True):
-        np.testing.assert_allclose(points, _mean(samples, "n_steps", "derived_entropy", dtype=dtype))
+    for curve, dtype in zip(derived, ("float16", "float64"), strict=True):
+        _close(curve, _mean(samples, "n_steps", "derived_entropy", dtype=dtype))
     assert [y for _, y in lines["right"]] == pytest.approx([samples["entropy"].mean()] * 2)
 
 
@@ -209,7 +216,7 @@ def _letters(axes: Axes, row: int) -> list[tuple[str, Text]]:
     """Each letter of a line, with the piece of text that it is in."""
     found: dict[int, tuple[str, Text]] = {}
     for text in axes.texts:
-        if text.xy[1] == -row:
+        if isinstance(text, Annotation) and text.xy[1] == -row:
             first = round(text.xyann[0] / ADVANCE)
             found |= {first + k: (sign, text) for k, sign in enumerate(text.get_text())}
     assert sorted(found) == list(range(LENGTH))
@@ -244,8 +251,8 @@ def test_a_figure_fits_the_column(figure: Figure) -> None:
     """700 px: two panels a row, no text below 9 px, names for all that is drawn, a file below 200 kB."""
     drawn = figure.draw(Planted("small" if "sentence" not in figure.name else "quick"))
     width, height = drawn.get_size_inches() * 72
-    columns = {axes.get_subplotspec().colspan.start for axes in drawn.axes}
-    assert len(columns) <= 2
+    left_edges = {round(axes.get_position().x0, 3) for axes in drawn.axes}
+    assert len(left_edges) <= 2
     assert height < width
     texts = [text for text in drawn.findobj(Text) if text.get_text().strip()]
     assert min(text.get_fontsize() for text in texts) * 700 / (width + 20) >= 9

@@ -56,7 +56,7 @@ def test_long_sequences_neither_underflow_nor_overflow(graph):
 def test_samples_of_the_oracle_have_the_entropy_of_the_source():
     """Twelve tokens by their true likelihood: the mean of −log p is H within 4 standard errors and the bias of 64 steps
     (at first order, a quarter of that of 16)."""
-    n, noise = 4000, LogLinear()
+    n, noise = 2500, LogLinear()
 
     def cost(steps: int) -> tuple[float, float]:
         x = ABSORBING.sample_base((n, 12), generator())
