@@ -250,6 +250,7 @@ class Code:
         return found
 
 
+@cache
 def fingerprint(experiment: Experiment) -> str:
     """16 hex digits of the code that the experiment's rows can depend on, as it is on disk when first asked for."""
     parts = [
