@@ -133,6 +133,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import lab.maths.sums as s
 from common.harness.studies.claims import Claim, Criterion, Quantity
@@ -144,12 +145,14 @@ from lab import maths
 from lab.maths.core import LOW as LEAST, TABLE
 
 STEPS = (1, 2)
+Kind = Literal["normal", "uniform"]
 
 
 @dataclass(frozen=True)
 class Config:
     n: int = LEAST
     """Draws."""
+    kind: Kind = "normal"
 
 
 def grid(n):
@@ -309,6 +312,7 @@ def test_what_no_row_depends_on_makes_nothing_stale(tmp_path: Path, file: str, o
         ("lab/maths/__init__.py", "scaled as rescaled", "trace as rescaled", {"exported"}),
         (STUDY, "n: int = LEAST", "n: int = LEAST + 1", {"alias", "exported", "second"}),  # a field's default
         (STUDY, "n: int", "n: float", {"alias", "exported", "second"}),  # a field's type
+        (STUDY, '"uniform"', '"uniform", "cauchy"', {"alias", "exported", "second"}),  # and what its name stands for
         (STUDY, "@dataclass(frozen=True)", "@dataclass", {"alias", "exported", "second"}),  # a decorator
         (STUDY, "error = seed ", "error = seed + 1 ", {"alias", "second"}),
         (STUDY, 'Config(TABLE["a"])', 'Config(TABLE["b"])', {"second"}),  # which run it needs

@@ -24,7 +24,7 @@ from common.harness.studies.paper import Paper, discover
 
 
 def check(options: Namespace) -> int:
-    """`repro check`: rerun and compare with the committed reports; 1 where something moved."""
+    """`repro check`: make what is not finished and compare with the committed reports; 1 where something moved."""
     failed = False
     everything = []
     for paper, preset in _committed(options):
@@ -46,7 +46,7 @@ def check(options: Namespace) -> int:
 
 
 def bless(options: Namespace) -> int:
-    """`repro bless`: rerun, show what moved, and make the new report the committed one."""
+    """`repro bless`: make what is not finished, show what moved, and make the new report the committed one."""
     root = Path(options.into) if options.into else REPORTS
     check_writable(root)
     chosen = [(find_paper(options.slug), check_preset(options.preset or "quick"))] if options.slug else None
@@ -84,12 +84,16 @@ def _committed(options: Namespace) -> list[tuple[Paper, str]]:
 def _rerun(
     paper: Paper, preset: str, options: Namespace, then: Callable[[Findings, Store], list[regression.Change]]
 ) -> list[regression.Change]:
-    """Run a preset in a store of its own (with --reuse, take finished runs), and do `then` before that store goes."""
+    """Make the runs of a preset and do `then` with them.
+
+    Finished runs are taken where today's code and today's libraries made them, and what is made is kept with them. With
+    --fresh all are made in a store of their own, which goes after `then`.
+    """
     device = options.device or default_device(preset)
     specs = plan(paper, preset, device=device)
     check_device(device, None)
     with tempfile.TemporaryDirectory(prefix="repro-check-") as fresh:
-        store = Store(runs_folder() if options.reuse else Path(fresh))
+        store = Store(fresh) if options.fresh else Store(runs_folder(), same_libraries=True)
         prepare([paper], [spec for spec in specs if not store.finished(spec)])
         start(specs, store, options, f"repro run {paper.slug} --preset {preset}")
         return then(collect(paper, preset, specs, store), store)

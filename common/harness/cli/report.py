@@ -27,16 +27,20 @@ def report(options: Namespace) -> int:
     check_writable(root)
     papers = [find_paper(options.slug)] if options.slug else list(discover().values())
     presets = [check_preset(options.preset)] if options.preset else list(PRESETS)
-    store = Store(runs_folder())
+    store = Store(runs_folder(), accept_stale=options.accept_stale)
     written: list[dict[str, Any]] = []
     left: list[str] = []
+    remarks: list[str] = []
+    refused = False
     for paper in papers:
         for preset in presets:
             if not paper_has(paper, preset):
                 continue
             found = collect(paper, preset, plan(paper, preset, device=options.device or default_device(preset)), store)
+            refused |= bool(found.refused)
             if not found.finished:
                 continue
+            remarks += found.remarks
             if not options.partial and is_fuller(root, found):
                 # A part of a preset, left by another or by a run cut short, must not replace a fuller report unasked.
                 left.append(f"{paper.slug} {preset}: left as it is, {len(found.missing)} of its runs are not here")
@@ -48,8 +52,15 @@ def report(options: Namespace) -> int:
         raise UsageError(f"{left[0]} and the report there has more; {run} makes them, --partial writes all the same")
     if not written and not left:
         which = f"{options.slug or 'any paper'} in {options.preset or 'any preset'}"
-        raise UsageError(f"no finished runs of {which}; `repro run {options.slug or '--all'}` makes them")
+        run = f"`repro run {options.slug or '--all'}`"
+        if refused:
+            raise UsageError(
+                f"the runs of {which} are of older code; {run} makes them again, --accept-stale takes them"
+            )
+        raise UsageError(f"no finished runs of {which}; {run} makes them")
     index.rebuild(root)
+    for remark in remarks:
+        terminal.warn(remark)
     if options.json:
         terminal.as_json(written)
         return 0

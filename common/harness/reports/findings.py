@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.harness.runs.plan import RunSpec
+from common.harness.runs.provenance import said_of_libraries
 from common.harness.runs.store import Store
 from common.harness.studies.claims import Judgement, judge_all
 from common.harness.studies.paper import Paper
@@ -31,6 +32,10 @@ class Findings:
     judgements: Sequence[Judgement]
     about: Mapping[str, Mapping[str, Any]]
     """The `run.json` of every finished run, by address."""
+    stale: Sequence[str] = ()
+    """The experiments of which runs by older code were taken, as was asked for."""
+    refused: Sequence[RunSpec] = ()
+    """Those of `missing` that are there, made by older code."""
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -50,6 +55,25 @@ class Findings:
             for measurement in judgement.measurements
             if measurement.error
         ]
+
+    @property
+    def fingerprints(self) -> dict[str, str | None]:
+        """Of the code of each experiment's runs; None where they are not all of one code."""
+        found: dict[str, set[str | None]] = {}
+        for spec in self.finished:
+            found.setdefault(spec.experiment, set()).add(self.about[spec.address].get("fingerprint"))
+        return {name: next(iter(of)) if len(of) == 1 else None for name, of in found.items()}
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is to be known of the runs, a line each: older code, other libraries."""
+        said = said_of_libraries(self.about.values())
+        if self.stale:
+            said.append(f"runs by older code are taken: {', '.join(self.stale)}")
+        if self.refused:
+            were = "run was" if len(self.refused) == 1 else "runs were"
+            said.append(f"{len(self.refused)} {were} made by older code, and not taken; --accept-stale takes them")
+        return [f"{self.paper.slug} {self.preset}: {line}" for line in said]
 
     def _budget(self, judgement: Judgement) -> str:
         used = {measurement.quantity.experiment.name for measurement in judgement.measurements}
@@ -72,8 +96,17 @@ def collect(paper: Paper, preset: str, specs: Sequence[RunSpec], store: Store) -
         if spec.asked and (spec.experiment, spec.seed) not in half:
             whole.setdefault(spec.experiment, []).append(spec)
     tables = {experiment: store.table(runs) for experiment, runs in whole.items()}
-    about = {spec.address: json.loads((store.folder(spec) / "run.json").read_text()) for spec in finished}
-    return Findings(paper, preset, finished, missing, tables, judge_all(paper.claims, preset, tables), about)
+    return Findings(
+        paper,
+        preset,
+        finished,
+        missing,
+        tables,
+        judge_all(paper.claims, preset, tables),
+        about={spec.address: store.record(spec) for spec in finished},
+        stale=list(dict.fromkeys(spec.experiment for spec in finished if store.stale(spec))),
+        refused=[spec for spec in missing if store.stale(spec)],
+    )
 
 
 def is_current(findings: Findings, root: Path) -> bool:
@@ -84,7 +117,9 @@ def is_current(findings: Findings, root: Path) -> bool:
         records = json.loads((folder / "claims.json").read_text())
     except (OSError, ValueError):
         return False
-    return bool(provenance["addresses"] == sorted(findings.about) and records == findings.records)
+    same = provenance["addresses"] == sorted(findings.about)
+    same &= provenance.get("fingerprints") == findings.fingerprints and provenance.get("stale") == list(findings.stale)
+    return bool(same and records == findings.records)
 
 
 def is_fuller(root: Path, findings: Findings) -> bool:

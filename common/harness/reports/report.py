@@ -9,7 +9,9 @@
     figures.md       each figure with alternative text and caption, between the snippet markers [start:name] [end:name],
                      so that a page includes all of them or one, `--8<-- "reports/edm/quick/figures.md:name"`. Paths
                      begin with `../reports/`, right for docs/weeks/NN-slug.md where docs/reports leads to reports/
-    provenance.json  commands, commits, versions, machine, times, memory, the addresses of the runs
+    provenance.json  commands, commits, versions, machine, times, memory, the addresses of the runs; by experiment the
+                     fingerprint of the code (null where its runs are of several); which experiments were taken although
+                     their code is older; which libraries have another version today than the runs were made with
 
 The files depend on the runs and the card alone: written twice, they are the same bit for bit. They are written beside
 the old report and take its place when complete. `index.py` keeps what spans papers.
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from common.harness.reports.findings import Findings
 from common.harness.reports.lines import Record, lines
 from common.harness.reports.swap import swapped_in
+from common.harness.runs.provenance import other_libraries
 from common.harness.runs.store import Store
 from common.harness.studies.claims import Judgement
 
@@ -157,6 +160,9 @@ def _provenance(findings: Findings) -> dict[str, Any]:
         **_cost(list(about.values())),
         "experiments": experiments,
         "addresses": sorted(about),
+        "fingerprints": findings.fingerprints,
+        "stale": list(findings.stale),
+        "other_libraries": sorted({each for run in about.values() for each in other_libraries(run["versions"])}),
     }
 
 
