@@ -209,7 +209,7 @@ def test_progress_says_that_a_run_has_begun_when_a_worker_is_free_and_at_once(to
     display = Progress(specs, reused=0, stream=stream)
     display.slots = 2
     for spec in specs:
-        display.started(spec)
+        display.started([spec])
     assert started() == [str(spec) for spec in specs[:2]]
     display.ended(Done(specs[1], 1.0))
     assert started() == [str(spec) for spec in specs[:3]]
@@ -223,7 +223,7 @@ def test_progress_counts_and_estimates(toy: Any) -> None:
     display.slots = 2
     assert display.seconds_left() is None
     for spec in specs[:3]:
-        display.started(spec)
+        display.started([spec])
     assert display.summary() == "2 of 9 runs done, 2 running, 2 reused"
     display.ended(Done(specs[0], 10.0))
     display.ended(Done(specs[1], 20.0))
@@ -244,7 +244,7 @@ def test_a_terminal_gets_a_live_display(toy: Any, monkeypatch: pytest.MonkeyPatc
     terminal = Terminal()
     specs = toy.plan(only=["noise"])
     with LiveProgress(specs, reused=1, stream=terminal) as display:
-        display.started(specs[0])
+        display.started([specs[0]])
         display.ended(Failure(specs[1], "broken"))
         display._live.refresh()
     shown = terminal.getvalue()

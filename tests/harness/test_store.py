@@ -18,7 +18,8 @@ from toy.experiments import Noise, moody, noise, student
 from common.harness.runs import rows
 from common.harness.runs.execute import ActiveRun
 from common.harness.runs.launch import launch
-from common.harness.runs.store import Store, damage
+from common.harness.runs.looks import damage
+from common.harness.runs.store import Store
 from common.harness.studies.errors import UsageError
 
 

@@ -127,8 +127,8 @@ def test_a_measure_changes_its_values_and_nothing_else() -> None:
 
 
 def test_an_experiment_is_still_its_function() -> None:
-    (row,) = means(Draws(4), 0, None)  # type: ignore[arg-type]
-    assert row == means.function(Draws(4), 0, None)[0]  # type: ignore[arg-type]
+    (row,) = means(Draws(4), 0, None)  # type: ignore[call-overload]
+    assert row == means.function(Draws(4), 0, None)[0]
     assert (means.name, means.module) == ("means", "toy.means")
 
 

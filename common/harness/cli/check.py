@@ -42,7 +42,9 @@ class Today(NamedTuple):
 
 
 def check(options: Namespace) -> int:
-    """`repro check`: rerun and compare with the committed reports; 1 where something moved or a run is not there.
+    """`repro check`: make what is not finished, and compare with the committed reports; 1 where something moved, or a
+    run is not there.
+
 
     Where no preset is named, `quick` is rerun, and the reports of the others are judged again from their own rows.
     """
@@ -68,7 +70,8 @@ def check(options: Namespace) -> int:
 
 
 def bless(options: Namespace) -> int:
-    """`repro bless`: rerun, show what moved, and make the new report the committed one; 1 where a run is not there."""
+    """`repro bless`: make what is not finished, show what moved, and make the new report the committed one; 1 where a
+    run is not there."""
     root = Path(options.into) if options.into else REPORTS
     check_writable(root)
     chosen = [(find_paper(options.slug), check_preset(options.preset or "quick"))] if options.slug else None
@@ -114,12 +117,13 @@ def _others(options: Namespace) -> list[tuple[Paper, str]]:
 
 @contextmanager
 def _rerun(paper: Paper, preset: str, options: Namespace) -> Iterator[Today]:
-    """Run a preset in a store of its own, which goes afterwards; with --reuse, take finished runs."""
+    """What a preset gives now. Finished runs are taken where today's code and today's libraries made them, and what is
+    made is kept with them; with --fresh all are made in a store of their own, which goes afterwards."""
     device = options.device or default_device(preset)
     specs = plan(paper, preset, device=device)
     check_device(device, None)
     with tempfile.TemporaryDirectory(prefix="repro-check-") as fresh:
-        store = Store(runs_folder() if options.reuse else Path(fresh))
+        store = Store(fresh) if options.fresh else Store(runs_folder(), same_libraries=True)
         prepare([paper], [spec for spec in specs if not store.finished(spec)])
         outcome = start(specs, store, options, f"repro run {paper.slug} --preset {preset}")
         found = collect(paper, preset, specs, store)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from collections.abc import Sequence
-from typing import Any
 
 from common.harness.cli.wishes import parse_workers
 from common.harness.runs.launch import Outcome, launch
-from common.harness.runs.plan import RunSpec
+from common.harness.runs.plan import RunSpec, plain
 from common.harness.runs.store import Store
 from common.harness.studies.errors import UsageError
 from common.harness.studies.paper import Paper
@@ -26,12 +26,12 @@ def prepare(papers: Sequence[Paper], specs: Sequence[RunSpec]) -> None:
     for paper in papers:
         wanted = [spec for spec in specs if spec.slug == paper.slug]
         experiments = paper.experiments if wanted else {}
-        seen: list[tuple[str, Any]] = []
+        seen: set[tuple[str, str]] = set()
         for spec in wanted:
             look = experiments[spec.experiment].prepare
-            if look is None or (spec.experiment, spec.config) in seen:
+            if look is None or (this := (spec.experiment, json.dumps(plain(spec.config)))) in seen:
                 continue
-            seen.append((spec.experiment, spec.config))
+            seen.add(this)
             try:
                 look(spec.config)
             except (OSError, ValueError) as error:

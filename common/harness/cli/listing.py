@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.harness.cli.workplace import REPORTS
 from common.harness.reports.lines import tally
 from common.harness.runs import terminal
+from common.harness.runs.today import fingerprints
 from common.harness.studies.paper import discover
 from common.harness.studies.wording import duration
+
+SHOWN = 3
+"""How many experiments of older code are named; `--json` has all."""
 
 
 def list_papers(options: Namespace) -> int:
@@ -29,9 +34,14 @@ def list_papers(options: Namespace) -> int:
                 "preset": preset,
                 "wall_seconds": None,
                 "verdicts": None,
+                "experiments": None,
+                "stale": None,
             }
             if (folder / "provenance.json").exists():
-                record["wall_seconds"] = json.loads((folder / "provenance.json").read_text())["wall_seconds"]
+                provenance = json.loads((folder / "provenance.json").read_text())
+                record["wall_seconds"] = provenance["wall_seconds"]
+                record["experiments"] = list(provenance["experiments"])
+                record["stale"] = _of_older_code(provenance, fingerprints(paper))
                 claims = json.loads((folder / "claims.json").read_text())
                 record["verdicts"] = {claim["id"]: claim["verdict"] for claim in claims}
             records.append(record)
@@ -50,7 +60,25 @@ def list_papers(options: Namespace) -> int:
                 record["preset"],
                 duration(seconds) if seconds is not None else "–",
                 tally(verdicts.values()) if verdicts is not None else "not run yet",
+                _made_by(record["stale"], record["experiments"]),
             )
         )
-    terminal.table(("Week", "Paper", "Title", "Preset", "Time on 1 core", "Claims, last time"), rows)
+    terminal.table(("Week", "Paper", "Title", "Preset", "Time on 1 core", "Claims, last time", "Made by"), rows)
     return 0
+
+
+def _of_older_code(provenance: Mapping[str, Any], today: Mapping[str, str]) -> list[str]:
+    """The experiments of a report whose runs today's code has not made."""
+    made = provenance.get("fingerprints", {})
+    return [name for name in provenance["experiments"] if name not in today or made.get(name) != today[name]]
+
+
+def _made_by(stale: Sequence[str] | None, experiments: Sequence[str]) -> str:
+    if stale is None:
+        return ""
+    if not stale:
+        return "today's code"
+    if len(stale) == len(experiments):
+        return "older code"
+    more = f" and {len(stale) - SHOWN} more" if len(stale) > SHOWN else ""
+    return f"older code: {', '.join(stale[:SHOWN])}{more}"

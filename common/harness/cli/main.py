@@ -24,7 +24,7 @@ COMMANDS = {
     "report": ("common.harness.cli.report:report", "write reports/ from finished runs"),
     "check": (
         "common.harness.cli.check:check",
-        "rerun quick, rejudge the others, and compare with the committed reports",
+        "make what is not finished of quick, rejudge the others, and compare with the committed reports",
     ),
     "bless": ("common.harness.cli.check:bless", "make what runs now the committed report, showing what moved"),
     "new": ("common.harness.cli.new:new", "start a paper: package, page, test and nav entry"),
@@ -85,8 +85,14 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     sub["report"].add_argument(
         "--partial", action="store_true", help="replace a report by one that lacks more of the preset's runs"
     )
+    for name in ("run", "report"):
+        sub[name].add_argument(
+            "--accept-stale", action="store_true", help="take finished runs of older code too; the report says so"
+        )
     for name in ("check", "bless"):
-        sub[name].add_argument("--reuse", action="store_true", help="take finished runs instead of making them again")
+        sub[name].add_argument(
+            "--fresh", action="store_true", help="make every run anew, beside the finished ones, which stay"
+        )
     sub["new"].add_argument("name", help="week and short name, as in week11-foo")
     sub["new"].add_argument("--title", required=True, help="the paper's title")
     sub["new"].add_argument("--arxiv", required=True, help="its arXiv number, as in 2206.00364")

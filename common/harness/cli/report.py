@@ -33,9 +33,11 @@ def report(options: Namespace) -> int:
     check_writable(root)
     # A variation is of one preset, by default that of `repro run`.
     presets = [check_preset(options.preset or "quick")] if options.preset or varied else list(PRESETS)
-    store = Store(runs_folder())
+    store = Store(runs_folder(), accept_stale=options.accept_stale)
     written: list[dict[str, Any]] = []
     left: list[str] = []
+    remarks: list[str] = []
+    refused = False
     for paper in papers:
         for preset in presets:
             if not paper_has(paper, preset):
@@ -43,8 +45,10 @@ def report(options: Namespace) -> int:
             device = options.device or default_device(preset)
             specs = plan(paper, preset, seeds=varied.seeds, only=varied.only, overrides=varied.fields, device=device)
             found = collect(paper, preset, specs, store, varied)
+            refused |= bool(found.refused)
             if not found.finished:
                 continue
+            remarks += found.remarks
             if not options.partial and is_fuller(root, found):
                 # A part of a preset, left by another or by a run cut short, must not replace a fuller report unasked.
                 left.append(f"{paper.slug} {preset}: left as it is, {len(found.missing)} of its runs are not here")
@@ -57,8 +61,15 @@ def report(options: Namespace) -> int:
         raise UsageError(f"{left[0]} and the report there has more; `{run}` makes them, --partial writes all the same")
     if not written and not left:
         which = f"{options.slug or 'any paper'} in {options.preset or (presets[0] if varied else 'any preset')}"
+        if refused:
+            raise UsageError(
+                f"the runs of {which}{varied.as_options()} are of older code; `{run}` makes them again, "
+                "--accept-stale takes them"
+            )
         raise UsageError(f"no finished runs of {which}{varied.as_options()}; `{run}` makes them")
     index.rebuild(root)
+    for remark in remarks:
+        terminal.warn(remark)
     if options.json:
         terminal.as_json(written)
         return 0

@@ -24,6 +24,9 @@ from common.harness.runs.store import Store
 from common.harness.studies.errors import UsageError
 from common.harness.studies.paper import discover
 
+TO_DO = {"stale": "made by older code: to run again"}
+"""What `--dry-run` says of a run that is not taken as finished, by its state; else it is to run."""
+
 
 def run(options: Namespace) -> int:
     """`repro run`: launch what is not finished, judge the claims, say where the report is."""
@@ -35,7 +38,7 @@ def run(options: Namespace) -> int:
     varied = variation(papers, options)
     if options.offline:
         os.environ["REPRO_OFFLINE"] = "1"
-    store = Store(runs_folder())
+    store = Store(runs_folder(), accept_stale=options.accept_stale)
     planned = {
         paper.slug: plan(paper, preset, seeds=varied.seeds, only=varied.only, overrides=varied.fields, device=device)
         for paper in papers
@@ -58,6 +61,8 @@ def run(options: Namespace) -> int:
             print_claims(f"{found.paper.slug} {preset}", found.judgements, options.long)
         for line in found.unmeasured:
             terminal.warn(line)
+    for line in (line for found in findings for line in found.remarks):
+        terminal.warn(line)
     if not varied:
         _leave_reports(findings, store, bool(outcome.finished))
     for slug in planned:
@@ -121,6 +126,7 @@ def _dry_run(specs: Sequence[RunSpec], store: Store, as_json: bool) -> int:
             "seed": spec.seed,
             "address": spec.address,
             "finished": bool(store.finished(spec)),
+            "state": store.state(spec),
         }
         for spec in specs
     ]
@@ -130,7 +136,7 @@ def _dry_run(specs: Sequence[RunSpec], store: Store, as_json: bool) -> int:
     terminal.table(
         ("Run", "Address", "State"),
         [
-            (str(spec), spec.address, "finished" if record["finished"] else "to run")
+            (str(spec), spec.address, TO_DO.get(record["state"], "to run") if not record["finished"] else "finished")
             for spec, record in zip(specs, records, strict=True)
         ],
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.harness.runs.plan import RunSpec
+from common.harness.runs.provenance import said_of_libraries
 from common.harness.runs.store import Store
 from common.harness.studies.claims import Claim, Judgement, Quantity, judge, judge_all
 from common.harness.studies.criteria import younger
@@ -68,6 +69,10 @@ class Findings:
     variation: Variation = field(default_factory=Variation)
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Of a variation: the claims that cannot be judged on it, and why."""
+    stale: Sequence[str] = ()
+    """The experiments of which runs by older code were taken, as was asked for."""
+    refused: Sequence[RunSpec] = ()
+    """Those of `missing` that are there, made by older code."""
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -113,6 +118,25 @@ class Findings:
         runs = [spec for spec in self.finished if spec.asked and spec.experiment == quantity.experiment.name]
         return [self.about[spec.address].get("criteria") for spec in runs]
 
+    @property
+    def fingerprints(self) -> dict[str, str | None]:
+        """Of the code of each experiment's runs; None where they are not all of one code."""
+        found: dict[str, set[str | None]] = {}
+        for spec in self.finished:
+            found.setdefault(spec.experiment, set()).add(self.about[spec.address].get("fingerprint"))
+        return {name: next(iter(of)) if len(of) == 1 else None for name, of in found.items()}
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is to be known of the runs, a line each: older code, other libraries."""
+        said = said_of_libraries(self.about.values())
+        if self.stale:
+            said.append(f"runs by older code are taken: {', '.join(self.stale)}")
+        if self.refused:
+            were = "run was" if len(self.refused) == 1 else "runs were"
+            said.append(f"{len(self.refused)} {were} made by older code, and not taken; --accept-stale takes them")
+        return [f"{self.paper.slug} {self.preset}: {line}" for line in said]
+
     def _budget(self, judgement: Judgement) -> str:
         used = {measurement.quantity.experiment.name for measurement in judgement.measurements}
         runs = [spec for spec in self.finished if spec.experiment in used]
@@ -139,11 +163,26 @@ def collect(
         if spec.asked and (spec.experiment, spec.seed) not in half:
             whole.setdefault(spec.experiment, []).append(spec)
     tables = {experiment: store.table(runs) for experiment, runs in whole.items()}
-    about = {spec.address: json.loads((store.folder(spec) / "run.json").read_text()) for spec in finished}
+    of_runs: dict[str, Any] = {
+        "about": {spec.address: store.record(spec) for spec in finished},
+        "stale": list(dict.fromkeys(spec.experiment for spec in finished if store.stale(spec))),
+        "refused": [spec for spec in missing if store.stale(spec)],
+    }
     if not variation:
-        return Findings(paper, preset, finished, missing, tables, judge_all(paper.claims, preset, tables), about)
-    judgements, left_out = _judge_what_is_there(paper.claims, preset, tables)
-    return Findings(paper, preset, finished, missing, tables, judgements, about, variation, left_out)
+        judgements, left_out = judge_all(paper.claims, preset, tables), dict[str, str]()
+    else:
+        judgements, left_out = _judge_what_is_there(paper.claims, preset, tables)
+    return Findings(
+        paper,
+        preset,
+        finished,
+        missing,
+        tables,
+        judgements,
+        variation=variation or Variation(),
+        left_out=left_out,
+        **of_runs,
+    )
 
 
 def _judge_what_is_there(
@@ -178,7 +217,9 @@ def is_current(findings: Findings, root: Path) -> bool:
         records = json.loads((folder / "claims.json").read_text())
     except (OSError, ValueError):
         return False
-    return bool(provenance["addresses"] == sorted(findings.about) and records == findings.records)
+    same = provenance["addresses"] == sorted(findings.about)
+    same &= provenance.get("fingerprints") == findings.fingerprints and provenance.get("stale") == list(findings.stale)
+    return bool(same and records == findings.records)
 
 
 def is_fuller(root: Path, findings: Findings) -> bool:

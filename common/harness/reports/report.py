@@ -7,9 +7,11 @@
                      measured, ci and criterion are objects by name
     <study>.md       a study's claims as a table, its figures and its conclusion, for the page (`study_page.py`)
     figures/*.svg    the figures whose experiments the preset has
-    provenance.json  commands, commits, versions, machine, times, memory, the addresses of the runs; of each study its
-                     title, its question, and the quantity that decides each of its claims; which criteria are younger
-                     than their runs; and of one's own variation of a preset what was `varied`
+    provenance.json  commands, commits, versions, machine, times, memory, the addresses of the runs; by experiment the
+                     fingerprint of the code (null where its runs are of several); which experiments were taken although
+                     their code is older; which libraries have another version today than the runs were made with; of
+                     each study its title, its question, and the quantity that decides each of its claims; which
+                     criteria are younger than their runs; and of one's own variation of a preset what was `varied`
 
 The files depend on the runs and the card alone: written twice, they are the same bit for bit. They are written beside
 the old report and take its place when complete. `index.py` keeps what spans presets and papers.
@@ -27,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from common.harness.reports.findings import Findings, report_command
 from common.harness.reports.study_page import Found, page
 from common.harness.reports.swap import swapped_in
+from common.harness.runs.provenance import other_libraries
 from common.harness.runs.store import Store
 from common.harness.studies.claims import Judgement
 from common.harness.studies.figure import Figure
@@ -155,6 +158,9 @@ def _provenance(findings: Findings, studies: Mapping[str, Found]) -> dict[str, A
             name: {"title": found.study.title, "question": found.study.question, "decides": found.decides}
             for name, found in studies.items()
         },
+        "fingerprints": findings.fingerprints,
+        "stale": list(findings.stale),
+        "other_libraries": sorted({each for run in about.values() for each in other_libraries(run["versions"])}),
     }
 
 

@@ -80,40 +80,44 @@ class RayPool:
 
         self._store, self._origin = store, origin
         self._task = ray.remote(_execute_on_worker)
-        self._running: dict[Any, RunSpec] = {}
+        self._running: dict[Any, Sequence[RunSpec]] = {}
         self.slots = max(1, int(ray.cluster_resources().get("CPU", 1)))
 
-    def submit(self, spec: RunSpec) -> None:
-        """Hand a run to Ray."""
+    def submit(self, batch: Sequence[RunSpec]) -> None:
+        """Hand a batch to Ray, as one task."""
+        needed = batch[0].resources
         task = self._task.options(
-            name=str(spec),
-            num_cpus=spec.resources.cpus,
-            num_gpus=spec.resources.gpus,
+            name=str(batch[0]),
+            num_cpus=needed.cpus,
+            num_gpus=needed.gpus,
             max_retries=CRASHES,
             retry_exceptions=False,
         )
-        self._running[task.remote(spec, self._store, self._origin)] = spec
+        self._running[task.remote(batch, self._store, self._origin)] = batch
 
-    def next(self) -> Done | Failure:
-        """Wait for the first run that is over; one whose workers kept dying is a Failure."""
+    def next(self) -> list[Done | Failure]:
+        """Wait for the first batch that is over; runs whose workers kept dying are Failures."""
         import ray
 
         ready, _ = ray.wait(list(self._running), num_returns=1)
-        spec = self._running.pop(ready[0])
+        batch = self._running.pop(ready[0])
         try:
             return ray.get(ready[0])
         except ray.exceptions.RayError as error:
-            partial = self._store.partial(spec)
             reason = str(error).strip().splitlines()[0]
-            return Failure(
-                spec, f"{type(error).__name__}, after {CRASHES} more attempts: {reason}", partial, log_tail(partial)
-            )
+            message = f"{type(error).__name__}, after {CRASHES} more attempts: {reason}"
+            partials = [self._store.partial(spec) for spec in batch]
+            return [
+                Failure(spec, message, partial, log_tail(partial))
+                for spec, partial in zip(batch, partials, strict=True)
+            ]
 
 
-def _execute_on_worker(spec: RunSpec, store: Store, origin: Origin) -> Done | Failure:
-    if device_type(spec.device) == "cuda":
-        spec = replace(spec, device="cuda")  # Ray shows each task its own GPU as the first
-    return execute(spec, store, origin)
+def _execute_on_worker(batch: Sequence[RunSpec], store: Store, origin: Origin) -> list[Done | Failure]:
+    # Ray shows each task its own GPU as the first.
+    return execute(
+        [replace(spec, device="cuda") if device_type(spec.device) == "cuda" else spec for spec in batch], store, origin
+    )
 
 
 def _choose_settings(local: bool) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,10 +14,11 @@ from pathlib import Path
 from typing import Protocol
 
 from common.harness.runs.execute import Done, Failure, Origin, execute, log_tail
-from common.harness.runs.plan import RunSpec
+from common.harness.runs.looks import damage
+from common.harness.runs.plan import RunSpec, plain
 from common.harness.runs.progress import Progress, watch
 from common.harness.runs.provenance import git_state
-from common.harness.runs.store import Store, damage
+from common.harness.runs.store import Store
 from common.harness.studies.errors import UsageError
 
 
@@ -32,13 +35,13 @@ class Pool(Protocol):
     """Where runs are made."""
 
     slots: int
-    """How many at once."""
+    """How many tasks at once."""
 
-    def submit(self, spec: RunSpec) -> None:
-        """Take a run whose needs are finished."""
+    def submit(self, batch: Sequence[RunSpec]) -> None:
+        """Take runs that are made as one task, and whose needs are finished."""
 
-    def next(self) -> Done | Failure:
-        """Wait until one of the submitted runs is over."""
+    def next(self) -> list[Done | Failure]:
+        """Wait until one of the submitted batches is over."""
 
 
 class SerialPool:
@@ -48,20 +51,20 @@ class SerialPool:
 
     def __init__(self, store: Store, origin: Origin) -> None:
         self._store, self._origin = store, origin
-        self._queue: list[RunSpec] = []
+        self._queue: deque[Sequence[RunSpec]] = deque()
 
-    def submit(self, spec: RunSpec) -> None:
-        """Keep the run for `next`."""
-        self._queue.append(spec)
+    def submit(self, batch: Sequence[RunSpec]) -> None:
+        """Keep the batch for `next`."""
+        self._queue.append(batch)
 
-    def next(self) -> Done | Failure:
-        """Make the run that was submitted first."""
-        spec = self._queue.pop(0)
+    def next(self) -> list[Done | Failure]:
+        """Make the batch that was submitted first."""
+        batch = self._queue.popleft()
         try:
-            return execute(spec, self._store, self._origin)
+            return execute(batch, self._store, self._origin)
         except SystemExit as leaving:
-            partial = self._store.partial(spec)
-            return Failure(spec, f"SystemExit: {leaving}", partial, log_tail(partial))
+            partials = {spec: self._store.partial(spec) for spec in batch}
+            return [Failure(spec, f"SystemExit: {leaving}", at, log_tail(at)) for spec, at in partials.items()]
 
 
 def launch(
@@ -106,36 +109,63 @@ def launch(
 
 
 def _drive(todo: Sequence[RunSpec], pool: Pool, display: Progress, outcome: Outcome) -> None:
-    """Submit each run when its needs are finished, a bounded number ahead of the pool, and take in what ends."""
-    specs = {spec.address: spec for spec in todo}
-    order = TopologicalSorter(
-        {
-            address: [need.address for need in spec.needs.values() if need.address in specs]
-            for address, spec in specs.items()
-        }
-    )
+    """Submit each batch when its needs are over, a bounded number ahead of the pool, and take in what ends.
+
+    A run that needs a failed one is not made; those that it would have been made with are.
+    """
+    batches = _batches(todo)
+    place = {spec.address: number for number, batch in enumerate(batches) for spec in batch}
+    needs = {
+        number: {place[need.address] for spec in batch for need in spec.needs.values() if need.address in place}
+        for number, batch in enumerate(batches)
+    }
+    order = TopologicalSorter(needs)
     order.prepare()
     display.slots = pool.slots
-    ready = list(order.get_ready())
+    ready = deque(order.get_ready())
     flying = 0
+    lost: set[str] = set()
+
+    def take_in(results: Sequence[Done | Failure]) -> None:
+        for result in results:
+            _record(result, display, outcome)
+            if isinstance(result, Failure):
+                lost.add(result.spec.address)
+
     while ready or flying:
         while ready and flying < (2 * pool.slots if pool.slots > 1 else 1):
-            spec = specs[ready.pop(0)]
-            display.started(spec)
-            pool.submit(spec)
-            flying += 1
-        result = pool.next()
-        flying -= 1
-        _record(result, display, outcome)
-        if isinstance(result, Done):
-            order.done(result.spec.address)
-            ready += order.get_ready()
-    over = {each.address for each in outcome.finished + outcome.reused} | {each.spec.address for each in outcome.failed}
-    for spec in todo:  # needs come first, so a failure reaches all that build on it
-        if spec.address not in over:
-            unmet = {failure.spec.address for failure in outcome.failed}
-            need = next(need for need in spec.needs.values() if need.address in unmet)
-            _record(Failure(spec, f"not run: needs {need}, which failed"), display, outcome)
+            number = ready.popleft()
+            unmet = {spec: need for spec in batches[number] for need in spec.needs.values() if need.address in lost}
+            take_in([Failure(spec, f"not run: needs {need}, which failed") for spec, need in unmet.items()])
+            if makeable := [spec for spec in batches[number] if spec not in unmet]:
+                display.started(makeable)
+                pool.submit(makeable)
+                flying += 1
+            else:
+                order.done(number)
+                ready.extend(order.get_ready())
+        if flying:
+            results = pool.next()
+            flying -= 1
+            take_in(results)
+            order.done(place[results[0].spec.address])
+            ready.extend(order.get_ready())
+
+
+def _batches(todo: Sequence[RunSpec]) -> list[list[RunSpec]]:
+    """The runs as they are made: seeds of one config together, as many as their experiment takes; others alone."""
+    batches: list[list[RunSpec]] = []
+    filling: dict[tuple[str, ...], list[RunSpec]] = {}
+    for spec in todo:
+        alike = (spec.slug, spec.experiment, spec.device, json.dumps(plain(spec.config))) if spec.together > 1 else ()
+        batch = filling.get(alike, [])
+        if not batch or len(batch) >= spec.together:
+            batch = []
+            batches.append(batch)
+            if alike:
+                filling[alike] = batch
+        batch.append(spec)
+    return batches
 
 
 def _record(result: Done | Failure, display: Progress, outcome: Outcome) -> None:
@@ -166,8 +196,14 @@ def _say_what_was_found(todo: Sequence[RunSpec], store: Store, display: Progress
     for spec in found.get("damaged", []):
         folder = store.folder(spec)
         display.note(f"damaged run found, making it again: {folder}: {damage(folder)}")
+    broken_off = found.pop("interrupted", [])
+    for spec in broken_off:
+        found.setdefault("interrupted" if store.resumable(spec) else "of older code", []).append(spec)
     for state, text in (
+        ("stale", "{} made by older code found, making them again (--accept-stale takes them)"),
+        ("finished", "{} made with other libraries found, making them again"),
         ("interrupted", "interrupted {} found, resuming"),
+        ("of older code", "interrupted {} of older code found, starting afresh"),
         ("failed", "failed {} found, starting afresh"),
         ("running", "{} under way in another process, waiting for them"),
     ):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from common.harness.runs.fingerprint import fingerprint
 from common.harness.runs.overrides import override
 from common.harness.studies.criteria import criterion_hashes
 from common.harness.studies.errors import UsageError, unknown
@@ -47,6 +48,10 @@ class RunSpec:
     """False for a run that is here only because another run needs it: its rows are no result of the preset."""
     criteria: Mapping[str, str] = field(default_factory=dict)
     """The hashes of the criteria that will judge its rows: kept with the run, and no part of its address."""
+    fingerprint: str = ""
+    """Of today's code of the experiment."""
+    together: int = 1
+    """With how many seeds of its config, itself included, it may be made as one."""
 
     @cached_property
     def address(self) -> str:
@@ -182,8 +187,13 @@ class _Expansion:
             resources,
             needs,
             criteria=self.criteria.get(name, {}),
+            fingerprint=fingerprint(experiment),
+            together=experiment.together,
         )
         return self.specs.setdefault(spec.address, spec)
 
     def in_order(self) -> list[RunSpec]:
-        return [dataclasses.replace(spec, asked=address in self.asked) for address, spec in self.specs.items()]
+        return [
+            spec if address in self.asked else dataclasses.replace(spec, asked=False)
+            for address, spec in self.specs.items()
+        ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
@@ -25,10 +25,12 @@ class Progress:
         self.stream = stream or sys.stderr
         self.total, self.reused, self.slots = len(specs) + reused, reused, 1
         self.done = self.failed = 0
-        self._waiting = {spec.address: spec for spec in specs}
-        self._running: dict[str, RunSpec] = {}
+        self._waiting = Counter((spec.slug, spec.experiment) for spec in specs)
+        self._times: dict[tuple[str, str], tuple[int, float]] = {}
+        """By experiment: how many runs are done, and their seconds in all. Sums, for a bar is drawn often."""
+        self._running: dict[str, dict[str, RunSpec]] = {}
+        """What was handed on and is not over: for each task its runs by address, under the address of the first."""
         self._begun: set[str] = set()
-        self._times: dict[tuple[str, str], list[float]] = defaultdict(list)
 
     def __enter__(self) -> Progress:
         return self
@@ -44,16 +46,16 @@ class Progress:
         """Lines of a log, as they are."""
         print(text, file=self.stream, flush=True)
 
-    def started(self, spec: RunSpec) -> None:
-        """A run is under way, or waits for a free worker."""
-        self._running[spec.address] = spec
+    def started(self, batch: Sequence[RunSpec]) -> None:
+        """Runs that are made as one are under way, or wait for a free worker."""
+        self._running[batch[0].address] = {spec.address: spec for spec in batch}
         self._say_what_begins()
 
     def ended(self, result: Done | Failure) -> None:
         """A run is finished, has failed, or will not be made."""
         spec = result.spec
-        self._running.pop(spec.address, None)
-        self._waiting.pop(spec.address, None)
+        self._take_off(spec)
+        self._waiting[spec.slug, spec.experiment] -= 1
         if isinstance(result, Failure):
             self.failed += 1
             self.note(f"[{self.counted}/{self.total}] failed {spec}: {result.message}")
@@ -65,17 +67,29 @@ class Progress:
             self.note(f"[{self.counted}/{self.total}] reused {spec}, made by another process")
         else:
             self.done += 1
-            self._times[spec.slug, spec.experiment].append(result.seconds)
+            count, seconds = self._times.get((spec.slug, spec.experiment), (0, 0.0))
+            self._times[spec.slug, spec.experiment] = count + 1, seconds + result.seconds
             again = ", resumed" if result.resumed else ""
             self.finished_line(f"[{self.counted}/{self.total}] finished {spec} in {duration(result.seconds)}{again}")
         self._say_what_begins()
 
     def _say_what_begins(self) -> None:
-        # Runs are handed to the workers in order and ahead of time: as many as there are slots are being made.
-        for address, spec in list(self._running.items())[: self.slots]:
-            if address not in self._begun:
-                self._begun.add(address)
-                self.started_line(f"{time.strftime('%H:%M:%S')} started {spec}")
+        for batch in self._being_made():
+            if not self._begun & batch.keys():
+                self._begun.update(batch)
+                others = f" and {len(batch) - 1} more seeds" if len(batch) > 1 else ""
+                self.started_line(f"{time.strftime('%H:%M:%S')} started {next(iter(batch.values()))}{others}")
+
+    def _being_made(self) -> list[dict[str, RunSpec]]:
+        # Tasks are handed to the workers in order and ahead of time: as many as there are slots are being made.
+        return list(self._running.values())[: self.slots]
+
+    def _take_off(self, spec: RunSpec) -> None:
+        for first, batch in self._running.items():
+            if batch.pop(spec.address, None):
+                if not batch:
+                    del self._running[first]
+                return
 
     def started_line(self, text: str) -> None:
         """The line of a run that begins: a long run is then seen to be alive."""
@@ -92,24 +106,25 @@ class Progress:
 
     def seconds_left(self) -> float | None:
         """By the mean time of each experiment's finished runs (of all, for an experiment that has none yet)."""
-        # Copies: the live display asks from a thread of its own.
-        every = [seconds for times in list(self._times.values()) for seconds in times]
-        if not every:
+        times = dict(self._times)  # a copy: the live display asks from a thread of its own
+        if not times:
             return None
-        total = 0.0
-        for spec in list(self._waiting.values()):
-            times = self._times.get((spec.slug, spec.experiment), every)
-            total += sum(times) / len(times)
-        return total / max(1, min(self.slots, len(self._waiting)))
+        every = sum(count for count, _ in times.values()), sum(seconds for _, seconds in times.values())
+        total, waiting = 0.0, 0
+        for experiment, left in list(self._waiting.items()):
+            count, seconds = times.get(experiment, every)
+            total += left * seconds / count
+            waiting += left
+        return total / max(1, min(self.slots, waiting))
 
     def summary(self) -> str:
         """'3 of 8 runs done, 2 running, 1 failed, 2 reused, about 40 s left'."""
         parts = [f"{self.done + self.reused} of {self.total} runs done"]
-        if running := min(len(self._running), self.slots):
+        if running := sum(len(batch) for batch in self._being_made()):
             parts.append(f"{running} running")
         parts += [f"{count} {word}" for count, word in ((self.failed, "failed"), (self.reused, "reused")) if count]
         left = self.seconds_left()
-        if left is not None and self._waiting:
+        if left is not None and self.counted < self.total:
             parts.append(f"about {duration(left)} left")
         return ", ".join(parts)
 
@@ -150,12 +165,12 @@ class LiveProgress(Progress):
         from rich.table import Table
         from rich.text import Text
 
-        running = [self._waiting.get(address) for address in list(self._running)[: self.slots]]
+        running = [spec for batch in self._being_made() for spec in list(batch.values())]
         lines = Table.grid()
         lines.add_row(ProgressBar(total=self.total, completed=self.counted, width=60))
         lines.add_row(self.summary())
         for spec in running[:8]:
-            lines.add_row(Text(f"  {spec or ''}", style="dim", no_wrap=True, overflow="ellipsis"))
+            lines.add_row(Text(f"  {spec}", style="dim", no_wrap=True, overflow="ellipsis"))
         return lines
 
 

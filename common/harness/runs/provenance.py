@@ -6,12 +6,16 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "pot", "ray")
+COMPUTING = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pot")
+"""Those whose version may change numbers."""
 TREE = Path(__file__).resolve().parents[3]
 """The working tree that this code lies in."""
 
@@ -30,7 +34,8 @@ def _git(tree: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """Of Python and of the packages that results may depend on, without importing them."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -41,7 +46,32 @@ def versions() -> dict[str, str]:
     return found
 
 
-def machine(device: str) -> dict[str, Any]:
+def other_libraries(made_with: Mapping[str, str]) -> list[str]:
+    """How the libraries that compute differ today: ['torch 2.13.0 (now 2.14.1)']. A build (+cpu) is no difference."""
+    now = versions()
+    return [
+        f"{package} {made_with[package]} (now {now.get(package, 'missing')})"
+        for package in COMPUTING
+        if package in made_with and _release(made_with[package]) != _release(now.get(package, ""))
+    ]
+
+
+def said_of_libraries(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """One line where some of the finished runs with these `run.json` were made with other libraries than today's."""
+    differ = [found for record in records if (found := other_libraries(record.get("versions", {})))]
+    if not differ:
+        return []
+    which = ", ".join(sorted({each for found in differ for each in found}))
+    were = "run was" if len(differ) == 1 else "runs were"
+    return [f"{len(differ)} finished {were} made with other libraries: {which}"]
+
+
+def _release(version: str) -> str:
+    return version.partition("+")[0]
+
+
+@cache
+def machine(device: str) -> Mapping[str, Any]:
     """The CPU model, its core count, the operating system, and the GPU where the run used one."""
     # The kernel's release is left out: it may bear the name of whoever built it, and says nothing of results.
     system = " ".join(filter(None, (platform.system(), platform.machine(), *platform.libc_ver())))
@@ -53,6 +83,7 @@ def machine(device: str) -> dict[str, Any]:
     return about
 
 
+@cache
 def cpu_model() -> str:
     """The processor's name."""
     try:

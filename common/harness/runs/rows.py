@@ -54,8 +54,11 @@ def check(rows: Sequence[Row], columns: Mapping[str, Values]) -> None:
                 raise ValueError(f"column {name!r} may not hold {value!r}; declared is {columns[name]}")
 
 
-def decode(text: str, types: Types) -> pd.DataFrame:
-    """The table that `encode` wrote; an empty cell is missing (NaN, which makes ints floats)."""
+def decode(text: str, types: Types, beside: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """The table that `encode` wrote; an empty cell is missing (NaN, which makes ints floats).
+
+    `beside` has what every row gets, as first columns.
+    """
     import pandas as pd
 
     lines = list(csv.reader(io.StringIO(text)))[1:]
@@ -66,7 +69,8 @@ def decode(text: str, types: Types) -> pd.DataFrame:
         "str": str,
     }
     return pd.DataFrame(
-        {
+        {name: [value] * len(lines) for name, value in (beside or {}).items()}
+        | {
             column: [readers[kind](line[index]) if line[index] else None for line in lines]
             for index, (column, kind) in enumerate(types.items())
         }

@@ -3,27 +3,31 @@
     runs/<slug>/<experiment>/<address>/          a finished run
     runs/<slug>/<experiment>/<address>.partial/  a run being made, broken off, or failed (then with `error.txt`)
     runs/<slug>/<experiment>/<address>.damaged/  what was found under a run's name but is not what was written
+    runs/<slug>/<experiment>/<address>.replaced/ for the moment in which a stale run gives its place to a new one
     runs/<slug>/<experiment>/<address>.lock      held, as an OS lock, by the process that makes the run
 
 A run is written into its partial folder, flushed to disk, and renamed. The lock dies with its process, so a killed run
 is free to be taken up again at once, from the checkpoints in its partial folder; whoever finds the lock held waits, and
 then finds the run finished. All of this holds on a path shared between machines that supports file locks (NFS does).
+
+A finished run is *stale* where the fingerprint of its code is not today's. It is made again, in its partial folder, and
+stays where it is until the new one is whole.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import fcntl
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from common.harness.runs import rows
+from common.harness.runs import provenance, rows
+from common.harness.runs.looks import Looks, read_record, sha256
 from common.harness.runs.plan import RunSpec, plain
 from common.harness.studies.errors import UsageError
 
@@ -33,33 +37,55 @@ if TYPE_CHECKING:
 
     from common.harness.studies.experiment import Experiment
 
-State = Literal["finished", "damaged", "running", "failed", "interrupted", "missing"]
+State = Literal["finished", "stale", "damaged", "running", "failed", "interrupted", "missing"]
 
 
 class Store:
-    """The run folders below `root`: `REPRO_RUNS`, or `runs/` where the command is given."""
+    """The run folders below `root`: `REPRO_RUNS`, or `runs/` where the command is given.
 
-    def __init__(self, root: Path | str | None = None) -> None:
+    With `accept_stale` a stale run counts as finished. With `same_libraries` only a run does that was made with the
+    versions that today's libraries have.
+    """
+
+    def __init__(
+        self, root: Path | str | None = None, *, accept_stale: bool = False, same_libraries: bool = False
+    ) -> None:
         # Absolute, for the processes that make the runs may be elsewhere.
         self.root = Path(root or os.environ.get("REPRO_RUNS") or "runs").absolute()
+        self.accept_stale, self.same_libraries = accept_stale, same_libraries
+        self._look = Looks()
 
     def folder(self, spec: RunSpec) -> Path:
         """Where the finished run lies, or will lie."""
-        return self.root / spec.slug / spec.experiment / spec.address
+        return self.root / f"{spec.slug}/{spec.experiment}/{spec.address}"
 
     def partial(self, spec: RunSpec) -> Path:
         """Where the run is written."""
         return self.folder(spec).with_suffix(".partial")
 
     def finished(self, spec: RunSpec) -> Path | None:
-        """The run's folder if the run is finished and is what was written; None otherwise."""
+        """The run's folder if the run is finished, is what was written and is to be taken; None otherwise."""
         folder = self.folder(spec)
-        return folder if folder.is_dir() and damage(folder) is None else None
+        look = self._look(folder)
+        if look is None or look.damage or (not self.accept_stale and _is_stale(spec, look.record)):
+            return None
+        return None if self.same_libraries and provenance.other_libraries(look.record.get("versions", {})) else folder
+
+    def stale(self, spec: RunSpec) -> bool:
+        """Whether there is a whole run that was made by other code than today's."""
+        look = self._look(self.folder(spec))
+        return look is not None and look.damage is None and _is_stale(spec, look.record)
+
+    def record(self, spec: RunSpec) -> Mapping[str, Any]:
+        """The `run.json` of a run that is there. KeyError where none is."""
+        if look := self._look(self.folder(spec)):
+            return look.record
+        raise KeyError(f"no run of {spec} at {self.folder(spec)}")
 
     def state(self, spec: RunSpec) -> State:
-        """What there is of a run."""
-        if self.folder(spec).is_dir():
-            return "damaged" if damage(self.folder(spec)) else "finished"
+        """What there is of a run, whatever of it is taken."""
+        if look := self._look(self.folder(spec)):
+            return "damaged" if look.damage else "stale" if _is_stale(spec, look.record) else "finished"
         partial = self.partial(spec)
         if not partial.is_dir():
             return "missing"
@@ -78,9 +104,14 @@ class Store:
         if not os.access(self.root, os.W_OK | os.X_OK):
             raise UsageError(f"run folder {self.root} is not writable; set REPRO_RUNS")
 
-    def lock(self, spec: RunSpec) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock(self, spec: RunSpec) -> Iterator[None]:
         """Hold the run; waits while another process does."""
-        return hold(self._lock_path(spec))
+        with hold(self._lock_path(spec)):
+            folder, replaced = self.folder(spec), self.folder(spec).with_suffix(".replaced")
+            if replaced.exists():  # killed between the two renames of `complete`, or after them
+                shutil.rmtree(replaced) if folder.exists() else replaced.rename(folder)
+            yield
 
     def _lock_path(self, spec: RunSpec) -> Path:
         return self.folder(spec).with_suffix(".lock")
@@ -98,20 +129,29 @@ class Store:
         finally:
             os.close(handle)
 
-    def begin(self, spec: RunSpec) -> bool:
-        """Make the partial folder ready; True if it goes on from a broken-off run.
-
-        What a run that raised has left is removed: its checkpoints may be of the code that was wrong.
-        """
-        if self.folder(spec).exists():
-            damaged = self.folder(spec).with_suffix(".damaged")
-            shutil.rmtree(damaged, ignore_errors=True)
-            self.folder(spec).rename(damaged)
+    def resumable(self, spec: RunSpec) -> bool:
+        """Whether a broken-off run may be gone on from: its checkpoints are of code that is taken."""
         partial = self.partial(spec)
-        if (partial / "error.txt").exists():
+        if not partial.exists() or (partial / "error.txt").exists():
+            return False
+        return self.accept_stale or _fingerprint(partial) == spec.fingerprint
+
+    def begin(self, spec: RunSpec, afresh: bool = False) -> bool:
+        """Make the partial folder ready; True if it goes on from a broken-off run, which it never does `afresh`.
+
+        What a run that raised has left is removed, and what other code has: its checkpoints may be wrong.
+        """
+        folder, partial = self.folder(spec), self.partial(spec)
+        if (look := self._look(folder)) and look.damage:
+            damaged = folder.with_suffix(".damaged")
+            shutil.rmtree(damaged, ignore_errors=True)
+            folder.rename(damaged)
+        resumed = self.resumable(spec) and not afresh
+        if partial.exists() and not resumed:
             shutil.rmtree(partial)
-        resumed = partial.exists()
-        partial.mkdir(parents=True, exist_ok=True)
+        if not resumed:
+            partial.mkdir(parents=True)
+            (partial / "run.json").write_text(json.dumps({"fingerprint": spec.fingerprint}) + "\n")
         return resumed
 
     def complete(self, spec: RunSpec, results: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> None:
@@ -119,12 +159,19 @@ class Store:
         partial = self.partial(spec)
         text, types = rows.encode(results, taken=identity(spec))
         _write(partial / "rows.csv", text)
-        sums = {name: _sha256(partial / name) for name in ("rows.csv", "arrays.npz") if (partial / name).exists()}
-        whole = {**describe(spec), **record, "columns": types, "sha256": sums}
+        sums = {name: sha256(partial / name) for name in ("rows.csv", "arrays.npz") if (partial / name).exists()}
+        # A run that was begun by other code, or is built on a run of other code, is of no one code: it stays stale.
+        mixed = _fingerprint(partial) != spec.fingerprint or any(self.stale(need) for need in spec.needs.values())
+        by = {"fingerprint": None if mixed else spec.fingerprint}
+        whole = {**describe(spec), **by, **record, "columns": types, "sha256": sums}
         _write(partial / "run.json", json.dumps(whole, indent=2) + "\n")
         _sync(partial)
-        partial.rename(self.folder(spec))
+        folder, replaced = self.folder(spec), self.folder(spec).with_suffix(".replaced")
+        if folder.exists():
+            folder.rename(replaced)
+        partial.rename(folder)
         _sync(partial.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
 
     def table(self, specs: Sequence[RunSpec]) -> pd.DataFrame:
         """The rows of those of `specs` that are finished, each with its config's fields and `seed` as first columns."""
@@ -133,10 +180,8 @@ class Store:
         frames = []
         for spec in specs:
             if folder := self.finished(spec):
-                frame = rows.decode((folder / "rows.csv").read_text(), _record(folder)["columns"])
-                for position, (name, value) in enumerate(identity(spec).items()):
-                    frame.insert(position, name, pd.Series([value] * len(frame)))
-                frames.append(frame)
+                text, types = (folder / "rows.csv").read_text(), self.record(spec)["columns"]
+                frames.append(rows.decode(text, types, beside=identity(spec)))
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
     def results(self, specs: Sequence[RunSpec]) -> StoredResults:
@@ -217,29 +262,16 @@ def describe(spec: RunSpec) -> dict[str, Any]:
     }
 
 
-def damage(folder: Path) -> str | None:
-    """What is wrong with a finished run's folder, in words; None if nothing is."""
+def _is_stale(spec: RunSpec, record: Mapping[str, Any]) -> bool:
+    return record.get("fingerprint") != spec.fingerprint
+
+
+def _fingerprint(partial: Path) -> str | None:
+    """Of the code that began a run; None where it did not say."""
     try:
-        record = _record(folder)
-        if record["address"] != folder.name:
-            return "run.json is of another run"
-        for name, expected in record["sha256"].items():
-            if _sha256(folder / name) != expected:
-                return f"{name} is not what the run wrote"
-    except FileNotFoundError as error:
-        return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return "run.json cannot be read"
-    return None if "rows.csv" in record["sha256"] else "run.json names no rows.csv"
-
-
-def _record(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "run.json").read_text())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return read_record(partial)["fingerprint"]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _is_file(handle: int, path: Path) -> bool:

@@ -4,6 +4,10 @@ An experiment is a pure function `(config, seed, run) -> rows`. `config` is a fr
 is the only source of randomness, and `run` is where the function finds its device and the artifacts of the experiments
 that it needs, and leaves arrays, checkpoints and training metrics. Rows are flat dicts of numbers and strings; the
 harness adds the config's fields and the seed to each.
+
+An experiment with `together=8` takes up to eight seeds at once: `(config, seeds, runs) -> rows of each seed`, where
+`runs[i]` is the run of `seeds[i]`. Small networks train so as one batched network in a fraction of the time. Each seed
+keeps its own address, folder, rows and artifacts: another seed is made alone, and a need names one seed.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 Row = Mapping[str, float | int | str | bool]
 
@@ -87,7 +91,8 @@ def _nothing_needed(config: Any, seed: int) -> Mapping[str, Need]:
     return {}
 
 
-Function = Callable[[Any, int, Run], Sequence[Row]]
+Function = Callable[..., Sequence[Any]]
+"""`(config, seed, run) -> rows`, or `(config, seeds, runs) -> rows of each seed`."""
 Values = type | Collection[float | int | str | bool]
 """What a column may hold: anything of a type (float, int, str, bool), or one of some values."""
 
@@ -106,6 +111,11 @@ class Experiment:
 
     It can be called as the function that it is. `needs` maps a config and seed to the runs whose folders the function
     will find in `run.needs` under the same keys.
+
+    With `together` above 1 the function takes a tuple of seeds. Which seeds are made with which differs from command to
+    command, so a seed's rows must not depend on the others: every seed draws from generators of its own. Then a seed
+    alone gives what it gives among others to rounding, and not bit for bit, for batched linear algebra may sum in
+    another order. A batch that is killed starts anew; one that raises fails all of its seeds.
     """
 
     function: Function
@@ -114,19 +124,30 @@ class Experiment:
     columns: Mapping[str, Values]
     """What its rows may have, and what each column may hold. A run whose rows have anything else fails."""
     version: int = 1
+    """A part of the address, kept for runs made before fingerprints; never raised by hand."""
     resources: Mapping[str, Resources] = field(default_factory=dict)
-    """By preset; `Resources()` where a preset is not named."""
+    """By preset; `Resources()` where a preset is not named. They are those of one task: of all the seeds of a batch."""
     needs: Callable[[Any, int], Mapping[str, Need]] = _nothing_needed
     prepare: Callable[[Any], object] | None = None
     """Called with each config before anything is launched: fetches or checks the data that the config reads. A
     FileNotFoundError or ValueError of it is bad input, and nothing runs."""
+    together: int = 1
+    """The greatest number of seeds that are made as one; above 1 the function takes tuples of seeds and runs."""
 
     tolerance: float | None = None
     """How far `repro check` lets each number made from its rows move, seed by seed: by a factor of 1 + tolerance,
     either way. State it, and why in a comment, where something is trained, fitted or counted adaptively, for there
     another processor's rounding grows. None: 1e-4, enough for all else, which moves by at most 6e-6."""
 
-    def __call__(self, config: Any, seed: int, run: Run) -> Sequence[Row]:
+    def __post_init__(self) -> None:
+        if self.together < 1:
+            raise ValueError(f"{self.name}: together is at least 1, not {self.together}")
+
+    @overload
+    def __call__(self, config: Any, seed: int, run: Run) -> Sequence[Row]: ...
+    @overload
+    def __call__(self, config: Any, seed: tuple[int, ...], run: tuple[Run, ...]) -> Sequence[Sequence[Row]]: ...
+    def __call__(self, config: Any, seed: Any, run: Any) -> Sequence[Any]:
         return self.function(config, seed, run)
 
     @property
@@ -147,6 +168,6 @@ def experiment(
         @experiment(ConvergenceConfig, {"quick": Grid(CONFIGS, seeds=5)}, {"solver": SOLVERS, "error": float})
         def convergence(config: ConvergenceConfig, seed: int, run: Run) -> Sequence[Row]: ...
 
-    `others` are further fields of `Experiment`: resources, needs, prepare, tolerance, version.
+    `others` are further fields of `Experiment`: resources, needs, prepare, together, tolerance.
     """
     return lambda function: Experiment(function, config, presets, columns, **others)

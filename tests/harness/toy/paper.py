@@ -1,4 +1,4 @@
-"""The toy's cards: one paper without torch, and one with."""
+"""The toy's cards: one paper without torch, one with, and one whose seeds are made together."""
 
 from dataclasses import replace
 
@@ -17,4 +17,8 @@ PAPER = Paper(
     presets=("quick", "small"),
     package="toy",
 )
-PAPERS = {"toy": PAPER, "tensors": replace(PAPER, slug="tensors", studies=("tensors",))}
+PAPERS = {
+    "toy": PAPER,
+    "tensors": replace(PAPER, slug="tensors", studies=("tensors",)),
+    "batched": replace(PAPER, slug="batched", studies=("batched", "pupils")),
+}
