@@ -171,15 +171,39 @@ def read_official_pickle(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_official_edm(path: Path) -> tuple[UNet, dict[str, Any]]:
-    """The averaged network of an official EDM file, and what its pickle says of it.
+@dataclass(frozen=True)
+class OfficialNetwork:
+    """What an official file holds that sampling needs."""
 
-    The second is a dict: `precond` (the class of its preconditioning: VPPrecond, VEPrecond or EDMPrecond), `dataset`
-    (its data set's settings), and all arguments of the preconditioning, such as `sigma_data` where one was given.
-    Raises as `read_official_pickle` does, and ValueError for networks other than DDPM++ and NCSN++ (ImageNet's ADM).
+    network: UNet
+    """The raw network F, averaged, in eval mode."""
+    precond: str
+    """The class of the preconditioning that it was trained under, one of `PRECONDS`. Under any other it gives wrong
+    images, and no error."""
+    settings: Mapping[str, float]
+    """The numbers of that preconditioning: what `PRECONDS` names, and its range `sigma_min` and `sigma_max`."""
+    dataset: Mapping[str, Any]
+    """The settings of its data set."""
+
+
+PRECONDS: Mapping[str, tuple[str, ...]] = {
+    "VPPrecond": ("beta_d", "beta_min", "M", "epsilon_t"),
+    "VEPrecond": (),
+    "iDDPMPrecond": ("M", "C_1", "C_2"),
+    "EDMPrecond": ("sigma_data",),
+}
+"""The official classes of preconditioning, and the numbers that set each beside its range of noise levels."""
+
+
+def load_official_edm(path: Path) -> OfficialNetwork:
+    """The averaged network of an official EDM file, and the preconditioning that its pickle says it has.
+
+    Raises as `read_official_pickle` does; ValueError for networks other than DDPM++ and NCSN++ (ImageNet's ADM), and
+    for a preconditioning that is none of `PRECONDS` or leaves out a number.
     """
     content = read_official_pickle(path)
     precond: Stored = content["ema"]
+    settings = _settings(path, precond)
     model = precond.state.get("_modules", {}).get("model")
     if not isinstance(model, Stored) or model.class_name != "SongUNet":
         found = getattr(model, "class_name", "nothing")
@@ -189,9 +213,19 @@ def load_official_edm(path: Path) -> tuple[UNet, dict[str, Any]]:
         network.load_state_dict(dict(model.tensors()))
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit the network that it describes: {error}") from error
-    arguments = dict(precond.state.get("_init_kwargs") or {})
-    meta = {**arguments, "precond": precond.class_name, "dataset": dict(content.get("dataset_kwargs") or {})}
-    return network.eval().requires_grad_(False), meta
+    dataset = dict(content.get("dataset_kwargs") or {})
+    return OfficialNetwork(network.eval().requires_grad_(False), precond.class_name, settings, dataset)
+
+
+def _settings(path: Path, precond: Stored) -> dict[str, float]:
+    """The numbers of a preconditioning: attributes of the pickled object, so that defaults of its time are in them."""
+    if precond.class_name not in PRECONDS:
+        raise ValueError(f"{path} holds a network under {precond.class_name}; allowed are {', '.join(PRECONDS)}")
+    names = ("sigma_min", "sigma_max", *PRECONDS[precond.class_name])
+    values = {name: precond.state.get(name) for name in names}
+    if bad := [name for name, value in values.items() if isinstance(value, bool) or not isinstance(value, int | float)]:
+        raise ValueError(f"{path} holds {precond.class_name} and does not say its {', '.join(bad)}")
+    return {name: float(value) for name, value in values.items() if value is not None}
 
 
 # The arguments of the official SongUNet that set a size, with its own defaults.

@@ -2,9 +2,6 @@
 
 from typing import NamedTuple
 
-ORDER = {"euler": 1.0, "heun": 2.0}
-"""Order of the global error of each solver (Section 3)."""
-
 BASELINE_NFE = {"vp": 256, "ve": 8192, "iddpm": 250}
 """Evaluations at which the paper counts each original deterministic sampler as done: the least whose FID is within 3 %
 of the best (Section 3, the dots of Figure 2)."""

@@ -74,27 +74,40 @@ class SquareRoot(Schedule):
 class LinearBeta(Schedule):
     """σ(t) = √(exp(β_d t²/2 + β_min t) − 1): the noise level σ/α of the variance-preserving path (Table 1, VP).
 
-    Raises ValueError where σ(t) would not rise from σ(0) = 0.
+    With β_min < 0, which wide ranges need (see `from_range`), there is no noise level at 0 < t < `start`: σ is 0 at
+    t = 0, and rises from 0 at `start`. σ⁻¹(0) is 0 all the same: there the official sampler ends too.
+    Raises ValueError where σ(t) would not rise before t = 1, and `sigma` for a time that has no noise level.
     """
 
     beta_d: float = 19.9
     beta_min: float = 0.1
 
     def __post_init__(self) -> None:
-        if not (self.beta_d > 0 and self.beta_min >= 0):
+        if not (self.beta_d > 0 and self.beta_min > -self.beta_d / 2):
             raise ValueError(
-                f"beta_d must be positive and beta_min not negative, not {self.beta_d} and {self.beta_min}"
+                f"beta_d must be positive and beta_min above -beta_d/2, not {self.beta_d} and {self.beta_min}"
             )
 
     @staticmethod
     def from_range(sigma_min: float, sigma_max: float, epsilon_s: float = 1e-3) -> LinearBeta:
-        """The β_d and β_min for which σ(epsilon_s) = sigma_min and σ(1) = sigma_max.
+        """The β_d and β_min for which σ(epsilon_s) = sigma_min and σ(1) = sigma_max, as in the official ablation.
 
-        Raises ValueError where no β ≥ 0 does it: sigma_min too small for its epsilon_s.
+        For a small sigma_min, such as EDM's 0.002 at the usual epsilon_s, β_min is negative; σ rises from epsilon_s on
+        all the same. Raises ValueError where no β_d > 0 does it: sigma_min too large for its epsilon_s.
         """
+        if not (0 < epsilon_s < 1 and 0 < sigma_min < sigma_max < inf):
+            raise ValueError(
+                "0 < epsilon_s < 1 and 0 < sigma_min < sigma_max are needed, "
+                f"not {epsilon_s}, {sigma_min} and {sigma_max}"
+            )
         a, b = log(sigma_min**2 + 1), log(sigma_max**2 + 1)
         beta_d = 2 * (a / epsilon_s - b) / (epsilon_s - 1)
         return LinearBeta(beta_d, b - beta_d / 2)
+
+    @property
+    def start(self) -> float:
+        """The time at which σ(t) begins to rise from 0: 0, unless β_min is negative."""
+        return max(0.0, -2 * self.beta_min / self.beta_d)
 
     @property
     def vp(self) -> path.VP:
@@ -102,7 +115,10 @@ class LinearBeta(Schedule):
         return path.VP(self.beta_d, self.beta_min)
 
     def sigma(self, t: Tensor) -> Tensor:
-        return torch.expm1(self.vp.integrated_beta(t)).sqrt()
+        integral = self.vp.integrated_beta(t)
+        if self.beta_min < 0 and (integral < 0).any():
+            raise ValueError(f"with beta_min = {self.beta_min:g} there is no noise level at 0 < t < {self.start:g}")
+        return torch.expm1(integral).sqrt()
 
     def sigma_deriv(self, t: Tensor) -> Tensor:
         sigma = self.sigma(t)
@@ -110,7 +126,8 @@ class LinearBeta(Schedule):
 
     def sigma_inv(self, sigma: Tensor) -> Tensor:
         # Unlike the path's inverse, whose quotient is 0/0 there, it has σ⁻¹(0) = 0 at β_min = 0 too.
-        return ((self.beta_min**2 + 2 * self.beta_d * torch.log1p(sigma**2)).sqrt() - self.beta_min) / self.beta_d
+        t = ((self.beta_min**2 + 2 * self.beta_d * torch.log1p(sigma**2)).sqrt() - self.beta_min) / self.beta_d
+        return torch.where(sigma > 0, t, 0.0) if self.beta_min < 0 else t
 
 
 @dataclass(frozen=True)
@@ -158,10 +175,10 @@ def edm_sigmas(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rh
 def vp_sigmas(steps: int, noise: LinearBeta = LINEAR_BETA, epsilon_s: float = 1e-3) -> Tensor:
     """Table 1, VP: σ(t_i) at t_i = 1 + i/(N−1) (ε_s − 1), equal steps in the time of a diffusion with linear β.
 
-    Returns (steps + 1,). Raises ValueError unless steps >= 1 and 0 < epsilon_s < 1.
+    Returns (steps + 1,). Raises ValueError unless steps >= 1 and noise.start < epsilon_s < 1.
     """
-    if not 0 < epsilon_s < 1:
-        raise ValueError(f"epsilon_s must lie between 0 and 1, not {epsilon_s}")
+    if not noise.start < epsilon_s < 1:
+        raise ValueError(f"epsilon_s must lie between {noise.start:g} and 1, not {epsilon_s}")
     _check(steps, *noise.sigma(torch.tensor([epsilon_s, 1.0], dtype=torch.float64)).tolist())
     return _end_in_zero(noise.sigma(1 + _unit_grid(steps) * (epsilon_s - 1)))
 

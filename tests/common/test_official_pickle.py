@@ -5,99 +5,31 @@ from __future__ import annotations
 import builtins
 import os
 import pickle
-import sys
-import types
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from common.nets.unet import UNet, ddpmpp, ncsnpp
-from common.training.official_pickle import Stored, UnsafePickle, load_official_edm, read_official_pickle
+from common.training.official_pickle import (
+    PRECONDS,
+    Stored,
+    UnsafePickle,
+    load_official_edm,
+    read_official_pickle,
+)
+from tests.official_files import ATTRIBUTES, _reconstruct_persistent_obj, official_names, write_official
 
 torch.set_num_threads(1)
-SIZES: dict[str, Any] = {"model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]}
-FORMS: dict[Callable[..., UNet], dict[str, Any]] = {
-    ddpmpp: {"embedding_type": "positional", "encoder_type": "standard", "resample_filter": [1, 1]},
-    ncsnpp: {
-        "embedding_type": "fourier",
-        "encoder_type": "residual",
-        "channel_mult_noise": 2,
-        "resample_filter": [1, 3, 3, 1],
-    },
-}
-
-
-def _reconstruct_persistent_obj(meta: dict[str, Any]) -> None:
-    raise AssertionError("the official function would run the source in the file")
-
-
-class EasyDict(dict[str, Any]):
-    """Pickled by its name, as the official one is."""
 
 
 @pytest.fixture(autouse=True)
-def official_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The names under which the official code pickles, for the pickling; reading must do without them."""
-    persistence, util = types.ModuleType("torch_utils.persistence"), types.ModuleType("dnnlib.util")
-    _reconstruct_persistent_obj.__module__, EasyDict.__module__ = persistence.__name__, util.__name__
-    vars(persistence)["_reconstruct_persistent_obj"], vars(util)["EasyDict"] = _reconstruct_persistent_obj, EasyDict
-    for module in (types.ModuleType("torch_utils"), persistence, types.ModuleType("dnnlib"), util):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-    return iter(())
-
-
-class Persistent(nn.Module):
-    """Reduced as `torch_utils.persistence` reduces a decorated class, with a source that would leave a witness."""
-
-    def __init__(self, class_name: str, witness: Path, **init_kwargs: Any) -> None:
-        super().__init__()
-        self.class_name, self.witness = class_name, witness
-        self.skip_scale = np.sqrt(np.float64(0.5))
-        self._init_args, self._init_kwargs = (), init_kwargs
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        state = {key: value for key, value in self.__dict__.items() if key not in ("class_name", "witness")}
-        source = f"import pathlib\npathlib.Path({str(self.witness)!r}).touch()\n"
-        meta = {"type": "class", "version": 6, "module_src": source, "class_name": self.class_name, "state": state}
-        return _reconstruct_persistent_obj, (meta,), None
-
-
-def as_official(module: nn.Module, class_name: str, witness: Path, **init_kwargs: Any) -> nn.Module:
-    """The tree of `module` with every class but torch's containers replaced by `Persistent`."""
-    copy = nn.ModuleDict() if isinstance(module, nn.ModuleDict) else Persistent(class_name, witness, **init_kwargs)
-    for name, parameter in module._parameters.items():
-        copy.register_parameter(name, parameter)
-    for name, buffer in module._buffers.items():
-        if name not in module._non_persistent_buffers_set:
-            copy.register_buffer(name, buffer)
-    for name, child in module._modules.items():
-        copy.add_module(name, None if child is None else as_official(child, type(child).__name__, witness))
-    return copy
-
-
-def write_official(path: Path, build: Callable[..., UNet], protocol: int = 4, **changes: Any) -> UNet:
-    network = build(8, 3, **SIZES, label_dim=4, augment_dim=9, generator=torch.Generator().manual_seed(0))
-    for k, parameter in enumerate(network.parameters()):
-        nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(k))
-    witness = path.with_name("witness")
-    shared: dict[str, Any] = {**SIZES, **FORMS[build], "label_dim": 4, "augment_dim": 9}
-    precond = Persistent("EDMPrecond", witness, img_resolution=8, img_channels=3, model_type="SongUNet", **shared)
-    arguments: dict[str, Any] = {"img_resolution": 8, "in_channels": 3, "out_channels": 3, **shared, **changes}
-    precond.model = as_official(network, arguments.pop("class_name", "SongUNet"), witness, **arguments)
-    content = {
-        "ema": precond,
-        "loss_fn": Persistent("EDMLoss", witness),
-        "augment_pipe": Persistent("AugmentPipe", witness),
-        "dataset_kwargs": EasyDict(path="cifar10-32x32.zip", use_labels=True),
-    }
-    path.write_bytes(pickle.dumps(content, protocol=protocol))
-    return network.eval()
+def names_of_the_official_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    official_names(monkeypatch)
 
 
 @pytest.mark.parametrize("build", [ddpmpp, ncsnpp])
@@ -105,16 +37,45 @@ def write_official(path: Path, build: Callable[..., UNet], protocol: int = 4, **
 def test_the_network_in_the_file_is_the_one_loaded(build: Callable[..., UNet], protocol: int, tmp_path: Path) -> None:
     path = tmp_path / "edm.pkl"
     network = write_official(path, build, protocol)
-    loaded, meta = load_official_edm(path)
+    official = load_official_edm(path)
+    loaded = official.network
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     c_noise, labels = torch.tensor([0.1, 0.7]), torch.tensor([3, 0])
     assert torch.equal(loaded(x, c_noise, labels), network(x, c_noise, labels))
-    assert meta["precond"] == "EDMPrecond"
-    assert meta["dataset"] == {"path": "cifar10-32x32.zip", "use_labels": True}
-    assert meta["img_resolution"] == 8
+    assert official.dataset == {"path": "cifar10-32x32.zip", "use_labels": True}
     assert not loaded.training
     assert not any(p.requires_grad for p in loaded.parameters())
     assert not path.with_name("witness").exists(), "the source in the file was run"
+
+
+@pytest.mark.parametrize("precond", PRECONDS)
+def test_the_preconditioning_is_what_the_file_says(precond: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.pkl"
+    # One number of each class is not the default, and one is a numpy number, as some files have them.
+    own = {"VPPrecond": "beta_min", "VEPrecond": "sigma_max", "iDDPMPrecond": "C_2", "EDMPrecond": "sigma_data"}[
+        precond
+    ]
+    write_official(path, precond=precond, attributes={own: 0.375, "sigma_min": np.float64(0.25)})
+    official = load_official_edm(path)
+    assert official.precond == precond
+    assert official.settings == {**ATTRIBUTES[precond], own: 0.375, "sigma_min": 0.25}
+    assert official.network.out_channels == (6 if precond == "iDDPMPrecond" else 3)
+
+
+def test_a_preconditioning_that_is_unknown_or_incomplete_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "net.pkl"
+    write_official(path, precond="Precond2")
+    with pytest.raises(
+        ValueError, match=r"net\.pkl holds a network under Precond2; allowed are VPPrecond, VEPrecond, "
+    ):
+        load_official_edm(path)
+    for wrong in (None, "0.5", True):
+        write_official(path, attributes={"sigma_data": wrong})
+        with pytest.raises(ValueError, match="holds EDMPrecond and does not say its sigma_data"):
+            load_official_edm(path)
+    write_official(path, precond="VPPrecond", attributes={"beta_d": None, "sigma_max": None})
+    with pytest.raises(ValueError, match="does not say its sigma_max, beta_d"):
+        load_official_edm(path)
 
 
 def test_the_rest_of_the_file_is_plain_data(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from math import nextafter
+from typing import TYPE_CHECKING, Any
 
 from common.harness.studies.claims import Criterion, Quantity
 from common.harness.studies.experiment import Experiment
@@ -13,10 +14,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def better(name: str, experiment: Experiment, measure: Measure, published: float | None = None) -> Quantity:
-    """A ratio that the claim says is above 1."""
-    sign = Criterion(1.0, reason="the claim is the sign, on paired seeds")
-    return Quantity(name, experiment, measure, sign, published, unit="×", floor=0.1, scale="log")
+def better(name: str, experiment: Experiment, measure: Measure, metric: str, **others: Any) -> Quantity:
+    """A ratio of `metric` that the claim says is above 1. `others` are further fields of `Quantity`."""
+    # Not 1 itself: a configuration is no better than itself.
+    sign = Criterion(nextafter(1.0, 2.0), reason="the claim is the sign, on paired seeds")
+    return Quantity(name, experiment, measure, sign, metric=metric, unit="×", scale="log", **others)
 
 
 def student_interval(values: pd.Series) -> tuple[float, float]:

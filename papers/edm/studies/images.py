@@ -15,7 +15,6 @@ from common.diffusion.solvers import CountedDenoiser, Denoiser
 from common.metrics.floor import floor, resampled
 from common.metrics.frechet import digits_reference, fd_digits, fd_mnist, mnist_reference
 from papers.edm.sampler import NO_CHURN, Churn, edm_sampler
-from papers.edm.schedule import edm_sigmas
 from papers.edm.studies.fid import fid_cifar10
 from papers.edm.studies.laws import SIGMA_DATA, Standard, noise_at
 
@@ -71,16 +70,16 @@ def generate(
     denoiser: Denoiser,
     n: int,
     shape: tuple[int, ...],
-    steps: int,
+    sigmas: Tensor,
     generator: torch.Generator,
     churn: Churn = NO_CHURN,
     chunk: int = 512,
 ) -> tuple[Tensor, int]:
-    """n samples (n, *shape) by Algorithm 2 on the default time steps, on the generator's device, and their NFE.
+    """n samples (n, *shape) by Algorithm 2 on the time steps `sigmas`, on the generator's device, and their NFE.
 
     The generator gives the noise that sampling starts from before any other: equal seeds start alike, however churned.
     """
-    sigmas, counted = edm_sigmas(steps), CountedDenoiser(denoiser)
+    counted = CountedDenoiser(denoiser)
     parts = noise_at(sigmas[0], n, shape, generator).split(chunk)
     samples = torch.cat([edm_sampler(counted, x, sigmas, churn, generator) for x in parts])
     return samples, counted.nfe // len(parts)

@@ -13,6 +13,7 @@ class Method:
     name: str
     colour: str
     marker: str = "o"
+    dash: str = "-"
     alias: str = ""
     """Another name that claims give beside it."""
 
@@ -30,4 +31,25 @@ SCHEDULES: Mapping[str, Method] = {
 }
 """'iddpm' are its time steps, which the paper takes on σ(t) = t; 'cosine' is its forward process."""
 
-SOLVERS: Mapping[str, Method] = {"euler": Method("Euler", COLOURS[0]), "heun": Method("Heun", COLOURS[3], "D")}
+SOLVERS: Mapping[str, Method] = {"euler": Method("Euler", COLOURS[4]), "heun": Method("Heun", COLOURS[3], "D")}
+"""On the EDM time steps: Heun's method on them is the EDM sampler, and has its colour."""
+
+ORDER: Mapping[str, float] = {"euler": 1.0, "heun": 2.0}
+"""Order of each solver's global error: what the local errors O(h²) and O(h³) give over 1/h steps."""
+
+LETTERS: Mapping[str, Method] = {
+    letter: Method(letter, colour, dash=dash)
+    for letter, colour, dash in zip(
+        "ABCDEF",
+        (COLOURS[7], COLOURS[9], COLOURS[0], COLOURS[1], COLOURS[3], COLOURS[2]),
+        ("-", "--", "-.", ":", "-", "--"),
+        strict=True,
+    )
+}
+"""The training configurations of Table 2; `configs.py` says what each changes."""
+
+EXACT_DENOISER = Method("exact denoiser", "0.3")
+LAWS: Mapping[str, Method] = {
+    "mixture": Method("mixture (2-D)", "0.2"),
+    "digits": Method("digits (64-D)", COLOURS[9], "s"),
+}

@@ -18,7 +18,7 @@ from papers.edm.precond import (
     VPPrecond,
     per_sample,
 )
-from papers.edm.schedule import iddpm_u
+from papers.edm.schedule import edm_sigmas, iddpm_u
 
 PRECONDS = [VPPrecond(), VEPrecond(), IDDPMPrecond(), EDMPrecond(), EDMPrecond(sigma_data=1.7)]
 SIGMAS = torch.tensor([0.002, 0.01, 0.1, 0.5, 1.0, 5.0, 20.0, 80.0], dtype=torch.float64)
@@ -155,6 +155,31 @@ def test_ranges_are_those_of_the_paths_times():
     assert VPPrecond().sigma_max == pytest.approx(high, rel=1e-12)
     assert (VEPrecond().sigma_min, VEPrecond().sigma_max) == (0.02, 100.0)
     assert (EDMPrecond().sigma_min, EDMPrecond().sigma_max) == (0.0, float("inf"))
+
+
+@pytest.mark.parametrize("precond", PRECONDS, ids=str)
+def test_time_steps_stay_within_the_range_of_the_network_and_on_its_levels(precond):
+    sigmas = precond.sigmas(18)
+    low, high = max(0.002, precond.sigma_min), min(80.0, precond.sigma_max)
+    if not isinstance(precond, IDDPMPrecond):
+        assert torch.equal(sigmas, edm_sigmas(18, low, high))
+        return
+    levels = sigmas[:-1]
+    assert torch.isin(levels, iddpm_u()).all()
+    torch.testing.assert_close(levels, precond.round_sigma(edm_sigmas(18, low, high)[:-1]))
+    assert (sigmas.diff() < 0).all()
+
+
+def test_a_range_cuts_a_grid_and_steps_that_become_one_are_one():
+    narrow = EDMPrecond(sigma_min=0.1, sigma_max=10.0)
+    assert torch.equal(narrow.sigmas(9, 0.002, 80.0, rho=3.0), edm_sigmas(9, 0.1, 10.0, rho=3.0))
+    assert torch.equal(narrow.sigmas(9, 0.2, 5.0), edm_sigmas(9, 0.2, 5.0))
+    with pytest.raises(ValueError, match="0 < sigma_min < sigma_max"):
+        narrow.sigmas(9, 0.002, 0.05)
+    many = IDDPMPrecond().sigmas(900)
+    assert len(many) < 901
+    assert (many.diff() < 0).all()
+    assert many[-1] == 0
 
 
 def test_edm_noise_conditioning_rises_by_one_in_four_e_folds():

@@ -1,7 +1,7 @@
 """Samplers: identities with the shared solvers, orders of convergence, and what churn does to levels and marginals."""
 
 from itertools import pairwise
-from math import sqrt
+from math import log, sqrt
 from typing import Any
 
 import diffusers
@@ -27,6 +27,7 @@ from papers.edm.schedule import (
     EDM,
     VE,
     VP,
+    LinearBeta,
     VariancePreserving,
     edm_sigmas,
     iddpm_sigmas,
@@ -151,6 +152,49 @@ def test_orders_of_convergence(name, flow):
     assert slope(euler_step, schedule, flow) == pytest.approx(-1, abs=0.1)
     for alpha in (0.5, 2 / 3, 1.0):
         assert slope(second_order_step(alpha), schedule, flow) == pytest.approx(-2, abs=0.15)
+
+
+@pytest.mark.parametrize(("solver", "step", "churn"), [("euler", euler_step, 0.0), ("heun", heun_step, 4.0)])
+def test_edm_steps_through_the_vp_schedule_are_those_of_the_official_ablation(solver, step, churn):
+    """As `ablation_sampler(discretization="edm", schedule="vp", scaling="vp")` of generate.py writes it down."""
+    N, low, high, eps = 12, 0.002, 80.0, 1e-3
+    beta_d = 2 * (log(low**2 + 1) / eps - log(high**2 + 1)) / (eps - 1)
+    beta_min = log(high**2 + 1) - 0.5 * beta_d
+    assert beta_min < 0
+
+    def sigma(t):
+        return ((0.5 * beta_d * t**2 + beta_min * t).exp() - 1).sqrt()
+
+    def sigma_deriv(t):
+        return 0.5 * (beta_min + beta_d * t) * (sigma(t) + 1 / sigma(t))
+
+    def sigma_inv(s):
+        return ((beta_min**2 + 2 * beta_d * (s**2 + 1).log()).sqrt() - beta_min) / beta_d
+
+    def s(t):
+        return 1 / (1 + sigma(t) ** 2).sqrt()
+
+    def d(x, t):
+        s_deriv = -sigma(t) * sigma_deriv(t) * s(t) ** 3
+        denoised = MIXTURE(x / s(t), sigma(t))
+        return (sigma_deriv(t) / sigma(t) + s_deriv / s(t)) * x - sigma_deriv(t) * s(t) / sigma(t) * denoised
+
+    grid, noise = edm_sigmas(N, low, high), generator(1)
+    x0 = high * normal(16, 2)
+    t_steps = torch.cat([sigma_inv(grid[:-1]), torch.zeros(1, dtype=torch.float64)])
+    x = x0 * s(t_steps[0])
+    for i, (t, t_next) in enumerate(pairwise(t_steps)):
+        gamma = min(churn / N, sqrt(2) - 1)
+        t_hat = sigma_inv(sigma(t) + gamma * sigma(t))
+        if gamma:
+            fresh = torch.randn(x.shape, generator=noise, dtype=x.dtype)
+            x = s(t_hat) / s(t) * x + (sigma(t_hat) ** 2 - sigma(t) ** 2).sqrt() * s(t_hat) * fresh
+        h, slope = t_next - t_hat, d(x, t_hat)
+        last = solver == "euler" or i == N - 1
+        x = x + h * (slope if last else (slope + d(x + h * slope, t_next)) / 2)
+    schedule = VariancePreserving(LinearBeta.from_range(low, high, eps))
+    ours = ablation_sampler(MIXTURE, x0, grid, schedule, step, Churn(churn), generator(1))
+    torch.testing.assert_close(ours, x, rtol=0, atol=1e-7)
 
 
 def test_steps_on_fields_with_known_integrals():

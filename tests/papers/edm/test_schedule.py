@@ -71,8 +71,35 @@ def test_linear_beta_from_its_range():
     beta = LinearBeta.from_range(0.03, 40.0, epsilon_s=1e-3)
     ends = beta.sigma(torch.tensor([1e-3, 1.0], dtype=torch.float64))
     torch.testing.assert_close(ends, torch.tensor([0.03, 40.0], dtype=torch.float64), rtol=1e-9, atol=0)
-    with pytest.raises(ValueError, match="beta_min not negative"):
-        LinearBeta.from_range(0.002, 80.0, epsilon_s=1e-3)
+    assert beta.start == 0
+    with pytest.raises(ValueError, match="beta_d must be positive and beta_min above -beta_d/2"):
+        LinearBeta.from_range(0.5, 0.51, epsilon_s=1e-3)
+    with pytest.raises(ValueError, match=r"0 < sigma_min < sigma_max are needed, not 0\.001, 2 and 1"):
+        LinearBeta.from_range(2, 1)
+
+
+def test_linear_beta_of_the_range_of_edm_has_no_noise_level_before_it_starts():
+    """The official ablation takes EDM's steps from 0.002 to 80 through VP's schedule: β_min is then below 0."""
+    beta = LinearBeta.from_range(0.002, 80.0, epsilon_s=1e-3)
+    assert beta.beta_min < 0
+    assert 5e-4 < beta.start < 6e-4
+    t = torch.linspace(1e-3, 1, 200, dtype=torch.float64)
+    sigma = beta.sigma(t)
+    torch.testing.assert_close(sigma[[0, -1]], torch.tensor([0.002, 80.0], dtype=torch.float64), rtol=1e-9, atol=0)
+    assert (sigma.diff() > 0).all()
+    assert (beta.sigma_deriv(t) > 0).all()
+    torch.testing.assert_close(beta.sigma_inv(sigma), t, rtol=1e-9, atol=0)
+    grid = vp_sigmas(18, beta, epsilon_s=1e-3)
+    assert (grid.diff() < 0).all()
+    zero = torch.zeros(1, dtype=torch.float64)
+    assert beta.sigma(zero) == beta.sigma_inv(zero) == 0
+    for early in (beta.start / 2, beta.start * 0.99):
+        with pytest.raises(ValueError, match=r"no noise level at 0 < t < 0\.000543847"):
+            beta.sigma(torch.tensor([early, 0.5], dtype=torch.float64))
+        with pytest.raises(ValueError, match=r"epsilon_s must lie between 0\.00054\d* and 1"):
+            vp_sigmas(18, beta, epsilon_s=early)
+    with pytest.raises(ValueError, match="beta_min above -beta_d/2"):
+        LinearBeta(2.0, -1.0)
 
 
 @pytest.mark.parametrize("rho", [1.0, 3.0, 7.0])
