@@ -85,6 +85,9 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
     sub["report"].add_argument(
         "--partial", action="store_true", help="replace a report by one that lacks more of the preset's runs"
     )
+    sub["report"].add_argument(
+        "--from-rows", action="store_true", help="judge and word a report anew from its own rows, without the runs"
+    )
     for name in ("run", "report"):
         sub[name].add_argument(
             "--accept-stale", action="store_true", help="take finished runs of older code too; the report says so"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from common.harness.reports import index
 from common.harness.reports.findings import Findings, collect, is_fuller
 from common.harness.reports.lines import tally
 from common.harness.reports.report import write
+from common.harness.reports.rewrite import rewrite
 from common.harness.reports.swap import check_writable
 from common.harness.runs import terminal
 from common.harness.runs.plan import plan
 from common.harness.runs.store import Store
 from common.harness.studies.errors import UsageError
 from common.harness.studies.experiment import PRESETS
-from common.harness.studies.paper import discover
+from common.harness.studies.paper import Paper, discover
 
 
 def report(options: Namespace) -> int:
@@ -31,6 +33,8 @@ def report(options: Namespace) -> int:
             f"a report on{varied.as_options()} is your own; give it a folder outside reports/: --into mine"
         )
     check_writable(root)
+    if options.from_rows:
+        return _from_rows(papers, options, root)
     # A variation is of one preset, by default that of `repro run`.
     presets = [check_preset(options.preset or "quick")] if options.preset or varied else list(PRESETS)
     store = Store(runs_folder(), accept_stale=options.accept_stale)
@@ -84,6 +88,23 @@ def report(options: Namespace) -> int:
             terminal.say(f"  not run: {missing}")
         if line["missing"]:
             terminal.say(f"  `{line['command']}` makes what is missing")
+    return 0
+
+
+def _from_rows(papers: Sequence[Paper], options: Namespace, root: Path) -> int:
+    presets = [check_preset(options.preset)] if options.preset else list(PRESETS)
+    there = [
+        (paper, preset)
+        for paper in papers
+        for preset in presets
+        if (root / paper.slug / preset / "claims.json").exists()
+    ]
+    if not there:
+        which = f"{options.slug or 'any paper'} in {options.preset or 'any preset'}"
+        raise UsageError(f"no report of {which} at {shown(root)}; `repro report` writes one from finished runs")
+    for paper, preset in there:
+        terminal.say(f"{paper.slug} {preset}: {shown(rewrite(paper, preset, root))}, from its own rows")
+    index.rebuild(root)
     return 0
 
 

@@ -29,10 +29,12 @@ from typing import TYPE_CHECKING, Any
 from common.harness.reports.findings import Findings, report_command
 from common.harness.reports.study_page import Found, page
 from common.harness.reports.swap import swapped_in
+from common.harness.runs.plan import RunSpec
 from common.harness.runs.provenance import other_libraries
 from common.harness.runs.store import Store
 from common.harness.studies.claims import Judgement
-from common.harness.studies.figure import Figure
+from common.harness.studies.figure import Figure, Results
+from common.harness.studies.paper import Paper
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,15 +46,14 @@ def write(findings: Findings, store: Store, root: Path) -> Path:
     records = findings.records
     with swapped_in(target) as folder:
         _write_runs(findings.tables, folder / "runs.csv")
-        _write_values(findings.judgements, folder / "values.csv")
+        write_values(findings.judgements, folder / "values.csv")
         write_json(records, folder / "claims.json")
-        studies = {name: found for name, found in _by_study(findings).items() if found.judgements or found.figures}
-        figures = [figure for found in studies.values() for figure in found.figures]
-        drawn = _draw_figures(figures, findings, store, folder)
-        studies = {
-            name: replace(found, figures=[figure for figure in found.figures if figure.name in drawn])
-            for name, found in studies.items()
-        }
+        studies = by_study(findings.paper, findings.preset, findings.judgements, findings.tables, findings.missing)
+        (folder / "figures").mkdir()
+        results = store.results(findings.finished)
+        for name, found in studies.items():
+            drawn = [figure for figure in found.figures if _drawn(figure, results, findings, folder)]
+            studies[name] = replace(found, figures=drawn)
         provenance = _provenance(findings, studies)
         for name, found in studies.items():
             (folder / f"{name}.md").write_text(page(found, provenance))
@@ -74,7 +75,8 @@ def _write_runs(tables: Mapping[str, pd.DataFrame], path: Path) -> None:
                 writer.writerow({"experiment": experiment, **{str(key): value for key, value in row.items()}})
 
 
-def _write_values(judgements: Sequence[Judgement], path: Path) -> None:
+def write_values(judgements: Sequence[Judgement], path: Path) -> None:
+    """Write `values.csv`."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("claim", "quantity", "seed", "value"))
@@ -84,26 +86,52 @@ def _write_values(judgements: Sequence[Judgement], path: Path) -> None:
                     writer.writerow((judgement.claim.id, measurement.quantity.name, seed, repr(value)))
 
 
-def _by_study(findings: Findings) -> dict[str, Found]:
-    paper, preset = findings.paper, findings.preset
+def by_study(
+    paper: Paper,
+    preset: str,
+    judgements: Sequence[Judgement],
+    tables: Mapping[str, pd.DataFrame],
+    missing: Sequence[RunSpec] = (),
+) -> dict[str, Found]:
+    """What there is to show of each study, by its name; a study of which the preset has nothing is left out."""
     studies = {}
     for name, study in paper.load().items():
         own = {experiment.name for experiment in study.experiments}
-        studies[name] = Found(
+        found = Found(
             slug=paper.slug,
             preset=preset,
             study=study,
-            judgements=[judgement for judgement in findings.judgements if judgement.claim in study.claims],
-            figures=[
-                figure for figure in study.figures if {e.name for e in figure.experiments} <= set(findings.tables)
-            ],
-            missing=sum(spec.experiment in own for spec in findings.missing),
+            judgements=[judgement for judgement in judgements if judgement.claim in study.claims],
+            figures=[figure for figure in study.figures if {e.name for e in figure.experiments} <= set(tables)],
+            missing=sum(spec.experiment in own for spec in missing),
         )
+        if found.judgements or found.figures:
+            studies[name] = found
     return studies
 
 
-def _draw_figures(figures: Sequence[Figure], findings: Findings, store: Store, folder: Path) -> set[str]:
-    """Draw `figures` as SVG files below `folder`/figures; returns the names of those that are there.
+def told_of_studies(studies: Mapping[str, Found]) -> dict[str, Any]:
+    """As `provenance.json` has it."""
+    return {
+        "studies": {
+            name: {"title": found.study.title, "question": found.study.question, "decides": found.decides}
+            for name, found in studies.items()
+        }
+    }
+
+
+def _drawn(figure: Figure, results: Results, findings: Findings, folder: Path) -> bool:
+    try:
+        draw(figure, results, folder / "figures" / f"{figure.name}.svg")
+    except Exception:
+        if not findings.variation:
+            raise
+        return False  # it is drawn for the grid of the preset; a variation may lack what it shows
+    return True
+
+
+def draw(figure: Figure, results: Results, path: Path) -> None:
+    """Draw `figure` as the SVG file `path`.
 
     Text becomes outlines, so that a figure looks the same wherever it is seen; ids are salted and no date is written,
     so that it is the same file every time.
@@ -114,22 +142,12 @@ def _draw_figures(figures: Sequence[Figure], findings: Findings, store: Store, f
     import matplotlib.pyplot as plt
     import seaborn as sns
 
-    (folder / "figures").mkdir()
-    results, there = store.results(findings.finished), set[str]()
-    for figure in figures:
-        with matplotlib.rc_context():
-            sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
-            plt.rcParams.update({"svg.hashsalt": "repro", "svg.fonttype": "path", "figure.dpi": 100})
-            try:
-                drawn = figure.draw(results)
-            except Exception:
-                if not findings.variation:
-                    raise
-                continue  # it is drawn for the grid of the preset; a variation may lack what it shows
-            drawn.savefig(folder / "figures" / f"{figure.name}.svg", bbox_inches="tight", metadata={"Date": None})
-            plt.close(drawn)
-        there.add(figure.name)
-    return there
+    with matplotlib.rc_context():
+        sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
+        plt.rcParams.update({"svg.hashsalt": "repro", "svg.fonttype": "path", "figure.dpi": 100})
+        drawn = figure.draw(results)
+        drawn.savefig(path, bbox_inches="tight", metadata={"Date": None})
+        plt.close(drawn)
 
 
 def _provenance(findings: Findings, studies: Mapping[str, Found]) -> dict[str, Any]:
@@ -154,10 +172,7 @@ def _provenance(findings: Findings, studies: Mapping[str, Found]) -> dict[str, A
         "criteria_age_unknown": findings.of_unknown_age,
         "experiments": experiments,
         "addresses": sorted(about),
-        "studies": {
-            name: {"title": found.study.title, "question": found.study.question, "decides": found.decides}
-            for name, found in studies.items()
-        },
+        **told_of_studies(studies),
         "fingerprints": findings.fingerprints,
         "stale": list(findings.stale),
         "other_libraries": sorted({each for run in about.values() for each in other_libraries(run["versions"])}),
