@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from common.harness.studies.claims import incomplete
 from common.harness.studies.paper import discover
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,3 +64,8 @@ def test_every_paper_has_the_same_skeleton(slug: str) -> None:
     assert list(paper.load()) == list(paper.studies)
     leftovers = ("experiments", "claims", "figures", "measures")
     assert [path.name for path in package.glob("*.py") if path.stem.partition("_")[0] in leftovers] == []
+
+
+@pytest.mark.parametrize("slug", discover())
+def test_every_claim_says_what_it_excludes(slug: str) -> None:
+    assert incomplete(discover()[slug].claims) == []

@@ -23,7 +23,7 @@ from common.harness.studies.errors import UsageError
 from common.harness.studies.statistics import Scale, student_t
 
 BEFORE = {0: -0.50, 1: -0.49, 2: -0.51}
-SLOPE = replace(RATE, floor=0.0)
+SLOPE = replace(RATE, tolerance=None)
 RECORD = Claim("rate", "", "", (SLOPE,))
 
 
@@ -127,16 +127,6 @@ def test_what_is_zero_but_for_rounding_may_be_another_zero() -> None:
     assert failed(changes({0: -1e-13, 1: 2e-16}, tiny)) == ["slope"]
     assert failed(changes({0: 3e-14, 1: 2e-12}, tiny, quantity=quantity)) == ["slope"]
     assert failed(changes(scaled(1.1), quantity=quantity)) == ["slope"]
-
-
-@pytest.mark.parametrize(("scale", "apart"), [("linear", 0.0105), ("log", 0.021)])
-def test_an_old_floor_allows_a_difference_where_no_tolerance_is_stated(scale: Scale, apart: float) -> None:
-    before, now = {0: 0.50}, {0: 0.5105}
-    quantity = replace(SLOPE, scale=scale, floor=apart)
-    assert failed(changes(now, before, quantity=quantity)) == []
-    assert failed(changes(now, before, quantity=replace(quantity, floor=0.98 * apart))) == ["slope"]
-    assert failed(changes(now, before, quantity=replace(quantity, tolerance=1e-3))) == ["slope"]
-    assert failed(changes(now, before, quantity=quantity, tolerance=1e-9)) == ["slope"]
 
 
 SAID = {

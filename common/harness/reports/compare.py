@@ -20,7 +20,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite, log
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -190,8 +190,6 @@ def _compare_quantity(claim: str, now: Measurement, before: Mapping[int, float],
     moves = {seed: _move(now.quantity, value, now.values[seed]) for seed, value in before.items()}
     allowed = allowance(now.quantity) if tolerance is None else tolerance
     far = [seed for seed, move in moves.items() if move > allowed]
-    if tolerance is None and _has_floor(now.quantity):
-        far = [seed for seed in far if not _within_floor(now.quantity, before[seed], now.values[seed])]
     if far:
         seed = max(far, key=lambda seed: moves[seed])
         how = f"from {before[seed]:.6g} to {now.values[seed]:.6g}"
@@ -214,16 +212,6 @@ def _move(quantity: Quantity, before: float, now: float) -> float:
     if not (isfinite(before) and isfinite(now)) or before * now <= 0:
         return float("inf")
     return max(before / now, now / before) - 1
-
-
-def _has_floor(quantity: Quantity) -> bool:
-    return quantity.floor > 0 and quantity.tolerance is None and quantity.experiment.tolerance is None
-
-
-def _within_floor(quantity: Quantity, before: float, now: float) -> bool:
-    if quantity.scale == "log":
-        return min(before, now) > 0 and abs(log(before) - log(now)) <= quantity.floor
-    return abs(before - now) <= quantity.floor
 
 
 def _text(values: Sequence[float], quantity: Quantity | None = None) -> str:

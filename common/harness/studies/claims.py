@@ -101,9 +101,6 @@ class Quantity:
     metric: str = ""
     """What is measured, where the name does not say it: "mean KL × 10³, diagonal fit"."""
     unit: str = ""
-    floor: float = 0.0
-    """What `tolerance` and `zero` replace: a difference that `repro check` allows where no tolerance is stated, in the
-    quantity's own unit (on the log scale, of logs). Not for new quantities."""
     scale: Scale = "linear"
     deterministic: bool = False
     tolerance: float | None = None

@@ -46,8 +46,8 @@ FIGURES = (
     Figure("error", "A falling line.", "The error | falls.", (means,), draw),
     Figure("other", "Nothing.", "Nothing.", (never,), draw),
 )
-RATE = Quantity("slope", means, loglog_slope("n", "error"), Criterion(-0.55, -0.45, "a guess"), -0.5, floor=0.01)
-LEVEL = Quantity("level at 16", means, value_at("error", n=16), Criterion(0.2, 0.3), scale="log", floor=0.05)
+RATE = Quantity("slope", means, loglog_slope("n", "error"), Criterion(-0.55, -0.45, "a guess"), -0.5, tolerance=0.02)
+LEVEL = Quantity("level at 16", means, value_at("error", n=16), Criterion(0.2, 0.3), scale="log", tolerance=0.05)
 CLAIMS = (
     Claim("rate", "The error falls as n^-1/2.", "Theorem 1", (RATE,), ("quick",)),
     Claim("table", "The table | is so.", "Table 1", (RATE, LEVEL), ("quick",), deviation="Fewer draws."),
