@@ -10,6 +10,24 @@ const SIGMA_MAX = 80;
 const SIGMA_DATA = 0.65;
 const SAMPLES = 1001;
 const LINES = 33;
+const DEFAULTS = { solver: "heun", steps: 18, rho: 7, churn: 0, spoil: 0 };
+// What the instructions on the page ask for, in their order: a button's name, and what it sets beside the defaults.
+const TRIES = [
+  ["Euler, 8 steps", { solver: "euler", steps: 8 }],
+  ["Heun, 8 steps", { steps: 8 }],
+  ["Euler, 36 steps", { solver: "euler", steps: 36 }],
+  ["Heun, 18 steps", {}],
+  ["Euler, 64 steps", { solver: "euler", steps: 64 }],
+  ["Heun, 24 steps", { steps: 24 }],
+  ["ρ = 1", { rho: 1 }],
+  ["Spoilt, 18 steps", { spoil: 0.2 }],
+  ["Spoilt, 64 steps", { steps: 64, spoil: 0.2 }],
+  ["Spoilt, with churn", { steps: 64, spoil: 0.2, churn: 30 }],
+  ["Exact, with churn", { steps: 64, churn: 30 }],
+  ["Exact, no churn", { steps: 64 }],
+];
+// Algorithm 2 never adds more noise than there is: gamma is cut here.
+const GAMMA_MAX = Math.SQRT2 - 1;
 
 // D(x; sigma) = E[x0 | x]: the components' own linear denoisers, weighted by how likely each made x.
 function denoise(x, sigma) {
@@ -45,7 +63,7 @@ function sample(denoiser, x, sigmas, { heun, churn }, normal) {
     const sigma = sigmas[i];
     const next = sigmas[i + 1];
     const inWindow = sigma >= 0.05 && sigma <= 1;
-    const hat = sigma * (1 + (inWindow ? Math.min(churn / steps, Math.SQRT2 - 1) : 0));
+    const hat = sigma * (1 + (inWindow ? Math.min(churn / steps, GAMMA_MAX) : 0));
     if (hat > sigma) {
       x += Math.sqrt(hat * hat - sigma * sigma) * normal();
       path.push([hat, x]);
@@ -132,6 +150,9 @@ const CONTROLS = `
       <input id="s-spoil" name="spoil" type="range" min="0" max="0.4" step="0.05" value="0"></div>
     <div><button type="button" name="again">New noise</button></div>
   </form>
+  <div class="controls" role="group" aria-label="Settings of the instructions">
+    ${TRIES.map(([name], k) => `<button type="button" data-try="${k}">${name}</button>`).join("\n    ")}
+  </div>
   <svg viewBox="0 0 720 350" role="img" aria-labelledby="sampler-title"><title id="sampler-title"></title><g></g></svg>
   <p role="status"></p>`;
 
@@ -200,9 +221,11 @@ function start(root) {
     const paths = begin.map((x) => sample(denoiser, x, sigmas, settings, normal));
     const ends = paths.map((path) => path[path.length - 1][1]);
     const error = distance(ends, exact);
+    const greatest = GAMMA_MAX * value("steps");
     const words =
-      `${nfe / SAMPLES} evaluations; W1 distance of ${SAMPLES} samples to the data: ${error.toPrecision(2)}` +
-      (settings.churn > 0 ? ". With fresh noise, part of the distance is chance: press New noise to see how much." : ".");
+      `${nfe / SAMPLES} evaluations; W1 distance of ${SAMPLES} samples to the data: ${error.toPrecision(2)}.` +
+      (settings.churn > greatest ? ` At this number of steps S_churn counts as ${greatest.toFixed(1)} at most.` : "") +
+      (settings.churn > 0 ? " With fresh noise, part of the distance is chance: press New noise to see how much." : "");
     root.querySelector("svg > g").innerHTML = picture(paths, sigmas, ends);
     root.querySelector("title").textContent = `Trajectories of the sampler, and what they end in. ${words}`;
     root.querySelector("[role=status]").textContent = words;
@@ -213,6 +236,16 @@ function start(root) {
     seed += 1;
     draw();
   });
+  for (const button of root.querySelectorAll("[data-try]")) {
+    button.addEventListener("click", () => {
+      // The first noise again, so that the numbers are those that the instructions name.
+      seed = 1;
+      for (const [name, setting] of Object.entries({ ...DEFAULTS, ...TRIES[button.dataset.try][1] })) {
+        form.elements[name].value = setting;
+      }
+      draw();
+    });
+  }
   draw();
 }
 

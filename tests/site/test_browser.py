@@ -145,6 +145,54 @@ def test_the_sampler_to_play_with_shows_the_orders_of_its_solvers(opened: tuple[
     assert traffic.console == []
 
 
+def test_the_instructions_of_the_sampler_say_what_its_buttons_show(opened: tuple[Page, Traffic]) -> None:
+    """Each button is named in an instruction, in order, and gives the evaluations and the distance that stand there."""
+    page, traffic = opened
+    page.goto("weeks/01-edm/")
+    sampler = page.locator("#edm-sampler")
+    instructions = " ".join(page.locator("#edm-sampler-tries li").all_inner_texts())
+    buttons = sampler.locator("[data-try]")
+    names = buttons.all_inner_texts()
+    assert names == page.locator("#edm-sampler-tries li strong").all_inner_texts()
+    assert len(names) == 12
+    shown = []
+    for k, name in enumerate(names):
+        sampler.get_by_role("button", name="New noise").click()  # a button begins with the first noise again
+        buttons.nth(k).click()
+        found = re.match(
+            r"(\d+) evaluations; .* to the data: ([0-9.e-]+)\.(\s|$)", sampler.get_by_role("status").inner_text()
+        )
+        assert found, name
+        shown.append((float(found.group(1)), float(found.group(2))))
+        said = instructions.split(name, 1)[1].split(names[k + 1] if k + 1 < len(names) else "\n\n", 1)[0]
+        assert re.search(
+            rf"\b{found.group(1)} evaluations, (and the samples are )?{re.escape(found.group(2))}\b", said
+        ), name
+    distance = dict(zip(names, (value for _, value in shown), strict=True))
+    # What the sentences between the numbers say.
+    assert distance["Heun, 8 steps"] >= distance["Euler, 8 steps"]
+    assert distance["Heun, 18 steps"] < 0.6 * distance["Euler, 36 steps"]
+    assert distance["Heun, 24 steps"] < 0.01 < distance["Euler, 64 steps"]
+    assert distance["Spoilt, 64 steps"] > 0.8 * distance["Spoilt, 18 steps"]
+    assert distance["Spoilt, with churn"] < 0.5 * distance["Spoilt, 64 steps"]
+    assert distance["Exact, no churn"] < 0.1 * distance["Exact, with churn"]
+    assert traffic.console == []
+
+
+def test_churn_beyond_its_bound_changes_nothing_and_is_said_to(opened: tuple[Page, Traffic]) -> None:
+    page, _ = opened
+    page.goto("weeks/01-edm/")
+    sampler = page.locator("#edm-sampler")
+    status = sampler.get_by_role("status")
+    said = {}
+    for churn in ("7", "8", "30"):
+        sampler.locator("[name=churn]").evaluate(SET, churn)
+        said[churn] = status.inner_text()
+    assert "counts as 7.5 at most" in said["8"]
+    assert said["8"] == said["30"]
+    assert "counts as" not in said["7"]
+
+
 def test_search_finds_a_page_without_a_network(opened: tuple[Page, Traffic]) -> None:
     page, traffic = opened
     page.goto("")
