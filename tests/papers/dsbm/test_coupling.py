@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from papers.dsbm.coupling import independent, minibatch_ot, minibatch_sinkhorn, reference
+from papers.dsbm.coupling import _costs, independent, minibatch_ot, minibatch_sinkhorn, reference, sinkhorn_plans
+from papers.dsbm.studies.tasks import TASKS
 
 torch.set_num_threads(1)
 
@@ -103,3 +104,34 @@ def test_bad_input_is_named() -> None:
         reference(-1.0)
     with pytest.raises(ValueError, match=r"shapes \(10, 2\) and \(9, 2\)"):
         independent(x, x[:9], seeded(0))
+
+
+@pytest.mark.parametrize("data", ["50 dimensions", "scurve"])
+def test_the_plans_of_mini_batches_are_as_near_to_the_exact_ones_as_is_said(data: str) -> None:
+    """Total variation 2e-4 on average and 5e-4 at most, columns within 1.5 %: where it is hardest.
+
+    The exact ones by plain iterations until the marginals are right to 1e-9.
+    """
+    if data == "scurve":
+        task = TASKS["scurve"]
+        x_0, x_1 = (
+            task.pi_0(1536, seeded(0)).unflatten(0, (12, 128)),
+            task.pi_1(1536, seeded(1)).unflatten(0, (12, 128)),
+        )
+    else:
+        x_0, x_1 = (normal(1536, 50, seed).unflatten(0, (12, 128)) + 0.2 * seed for seed in (0, 1))
+    kernel = (-_costs(x_0, x_1) / 2).exp()
+    left, right = torch.ones(2, 12, 128, dtype=torch.float64)
+    for _ in range(200):
+        for _ in range(50):
+            left = 1 / 128 / (kernel @ right[..., None])[..., 0]
+            right = 1 / 128 / (left[:, None] @ kernel)[:, 0]
+        exact = left[..., None] * kernel * right[:, None]
+        if float((exact.sum(2) - 1 / 128).abs().sum(1).max()) < 1e-9:
+            break
+    plans = sinkhorn_plans(x_0, x_1, 1.0).double()
+    drawn = plans / plans.sum(2, keepdim=True) / 128  # every row is drawn from
+    variation = (drawn - exact).abs().sum((1, 2)) / 2
+    assert float(variation.mean()) < 2e-4
+    assert float(variation.max()) < 5e-4
+    assert float((128 * drawn.sum(1) - 1).abs().max()) < 0.015

@@ -2,97 +2,45 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import pytest
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
+from common.nets.ema import ema_beta
+from common.training.loop import Trained
+from papers.dsbm import imf
 from papers.dsbm.bridge import Direction, Regression
 from papers.dsbm.coupling import independent, minibatch_sinkhorn, reference
+from papers.dsbm.dsb import zero_drift
 from papers.dsbm.imf import (
     Cache,
     IMFConfig,
-    Method,
     Pass,
-    StepNetwork,
     alternate,
     flow_matching,
     matching,
-    mean_matching,
     network,
-    reversal_regression,
     squared_error,
-    zero_drift,
+    weighted_error,
 )
 from papers.dsbm.process import reversed_flow, simulate
-
-torch.set_num_threads(1)
-
-
-def seeded(seed: int) -> Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-class Exact(nn.Module):
-    """A given drift, as a network."""
-
-    def __init__(self, drift: Any) -> None:
-        super().__init__()
-        self.drift = drift
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return self.drift(x, t)
-
-
-class Affine(nn.Module):
-    """v(x, t) = Σ_k T_k(2t − 1) (a_k x + b_k), Chebyshev polynomials T_k: holds every affine drift here to 1e-3.
-
-    The same for all coordinates, so that a sample of (n, D) is as good as one of n D points of a line.
-    """
-
-    def __init__(self, terms: int = 6) -> None:
-        super().__init__()
-        self.terms = terms
-        self.weight = nn.Parameter(torch.zeros(terms, 2))
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        k = torch.arange(self.terms, dtype=x.dtype)
-        angle = (2 * t.to(x.dtype).reshape(-1, 1) - 1).clamp(-1, 1).acos()
-        a, b = ((k * angle).cos() @ self.weight).unbind(1)
-        return a[:, None] * x + b[:, None]
-
-
-A = 0.1
-DIM = 10
-# 20 000 rows of 10 coordinates: standard errors of covariances are 0.003.
-DATA_0, DATA_1 = (m + torch.randn(20_000, DIM, generator=seeded(s)) for s, m in ((0, -A), (1, A)))
-# 60 steps leave a third of the discretisation error of the paper's 20; averaged weights lose most of Adam's noise.
-QUICK = IMFConfig(
-    passes=3, steps=60, inner_steps=250, batch=1000, lr=0.05, cache=20_000, refresh_every=60, ema_halflife=50_000
+from tests.papers.dsbm.alternation import (
+    DATA_0,
+    DATA_1,
+    DIM,
+    QUICK,
+    A,
+    Affine,
+    Exact,
+    assert_ipf,
+    nets,
+    run,
+    seeded,
 )
-
-
-def nets() -> dict[Direction, nn.Module]:
-    return {"b": Affine(), "f": Affine()}
-
-
-def moments(done: Pass, config: IMFConfig = QUICK) -> tuple[float, float, float]:
-    """Of the end that this pass simulates: its covariance with the start, its variance and its mean."""
-    start = DATA_0 if done.direction == "f" else DATA_1
-    x_0, x_1 = done.couple(start, config, seeded(7))
-    assert torch.equal(start, x_0 if done.direction == "f" else x_1)
-    end = x_1 if done.direction == "f" else x_0
-    covariance = ((end - end.mean(0)) * (start - start.mean(0))).mean()
-    return float(covariance), float(end.var(0).mean()), float(end.mean())
-
-
-def run(method: Method, config: IMFConfig = QUICK, **more: Any) -> list[tuple[float, float, float]]:
-    return [moments(done, config) for done in alternate(DATA_0, DATA_1, nets(), method, config, seeded(2), **more)]
 
 
 def test_imf_from_independent_pairs_follows_the_exact_iterates_and_keeps_both_marginals() -> None:
@@ -104,52 +52,8 @@ def test_imf_from_independent_pairs_follows_the_exact_iterates_and_keeps_both_ma
         assert mean == pytest.approx(sign * A, abs=0.03)
 
 
-IPF = list(zip((1 / 2, 2 / 3, 3 / 5), (3 / 4, 10 / 9, 0.96), strict=True))
-"""Covariances, and variances of the simulated end: backward, forward, backward."""
-
-
-def assert_ipf(passes: list[tuple[float, float, float]]) -> None:
-    for (covariance, variance, _), (exact, exact_variance) in zip(passes, IPF, strict=True):
-        assert covariance == pytest.approx(exact, abs=0.05)
-        assert variance == pytest.approx(exact_variance, abs=0.05)
-    assert passes[0][1] == pytest.approx(0.75, abs=0.03)
-    assert passes[0][2] == pytest.approx(0.0, abs=0.03)
-
-
 def test_ipf_from_the_reference_follows_the_exact_iterates_and_keeps_one_marginal() -> None:
     assert_ipf(run(matching(reference(1.0), QUICK)))
-
-
-def fitted(regression: Regression, steps: int) -> Exact:
-    """The affine drift a x + b of each step by least squares: what a perfect training on mean matching leaves."""
-    x_t, t, target = regression
-    lines = {}
-    for k in (t * steps).round().long().unique():
-        here = (t * steps).round().long() == k
-        x, y = x_t[here].flatten(), target[here].flatten()
-        slope = float(((x - x.mean()) * y).mean() / x.var())
-        lines[int(k)] = slope, float(y.mean() - slope * x.mean())
-
-    def drift(x: Tensor, t: Tensor) -> Tensor:
-        k = (t * steps).round().long().reshape(-1)
-        table = torch.tensor([lines.get(i, (0.0, 0.0)) for i in range(steps + 1)])[k]
-        return table[:, :1] * x + table[:, 1:]
-
-    return Exact(drift)
-
-
-def test_mean_matching_follows_the_iterates_of_ipf() -> None:
-    """DSB without its training error: what is left are the 40 steps of the simulation."""
-    config = replace(QUICK, steps=40)
-    method, done, passes = mean_matching(config), None, []
-    directions: tuple[Direction, ...] = ("b", "f", "b")
-    drifts: dict[Direction, nn.Module] = {}
-    for number, direction in enumerate(directions, 1):
-        epoch = method(DATA_0, DATA_1, direction, done, seeded(number))
-        drifts[direction] = fitted(epoch(seeded(10 + number)), config.steps)
-        done = Pass(number, direction, drifts.get("f"), drifts.get("b"))
-        passes.append(moments(done, config))
-    assert_ipf(passes)
 
 
 def test_rectified_flow_is_the_limit_without_noise() -> None:
@@ -188,44 +92,6 @@ def test_pairs_come_from_the_side_where_the_previous_process_starts(ran: Directi
     expected = (x_0, x_0 + 5) if ran == "f" else (x_1 - 5, x_1)
     torch.testing.assert_close(x_t - t[:, None] * forward, expected[0])
     torch.testing.assert_close(x_t + (1 - t[:, None]) * forward, expected[1])
-
-
-@pytest.mark.parametrize("direction", ["f", "b"])
-def test_mean_matching_looks_at_the_previous_drift_where_the_step_arrived(direction: Direction) -> None:
-    """σ = 0 and v = t + x: [x + v(x, s) Δ − x' − v(x', s) Δ]/Δ = −(s + x'), asked of the network at x' and time s'.
-
-    The paths start at 0 and differ in nothing, so that x' tells its step.
-    """
-    steps = 8
-    path = simulate(
-        lambda x, t: t.reshape(-1, 1) + x,
-        torch.zeros(500, 1, dtype=torch.float64),
-        0.0,
-        steps,
-        direction=direction,
-        keep_path=True,
-    )
-    x_t, t, target = reversal_regression(lambda x, t: t.reshape(-1, 1) + x, path, direction, seeded(0))
-    arrived = (x_t == path[:, 0, 0]).long().argmax(1)
-    if direction == "f":
-        # The first step, from x = 0 at s = 0, goes nowhere; x' = 0 is then both path[0] and path[1].
-        arrived[x_t[:, 0] == 0] = 1
-    after = arrived / steps if direction == "f" else 1 - arrived / steps
-    torch.testing.assert_close(t, after.double())
-    before = after - 1 / steps if direction == "f" else after + 1 / steps
-    torch.testing.assert_close(target, -(before[:, None] + x_t))
-    assert len(arrived.unique()) == steps
-
-
-def test_mean_matching_reverses_the_reference_process_exactly() -> None:
-    """From N(0, 1) by Brownian motion, E[(x − x')/Δ | x'] = −x'/(1 + s'): at every step, for Δ of any size."""
-    path = simulate(zero_drift, torch.randn(200_000, 1, generator=seeded(0)), 1.0, 4, seeded(1), keep_path=True)
-    x_t, t, target = reversal_regression(zero_drift, path, "f", seeded(2))
-    for time in t.unique():
-        x, y = x_t[t == time, 0], target[t == time, 0]
-        slope, variance = float((x * y).mean() / x.square().mean()), float(x.square().mean())
-        # Residuals have variance 4 at most.
-        assert slope == pytest.approx(-1 / (1 + float(time)), abs=5 * math.sqrt(4 / variance / len(x)))
 
 
 def test_a_pass_is_a_new_adam_on_the_weights_of_the_last() -> None:
@@ -277,7 +143,7 @@ def numbered() -> Iterator[Regression]:
 def test_cache_serves_every_row_once_per_epoch_and_is_renewed_in_time() -> None:
     refreshed = []
 
-    def refresh(generator: Generator) -> Any:
+    def refresh(generator: torch.Generator) -> Any:
         epochs = numbered()
         refreshed.append(True)
         return lambda g: next(epochs)
@@ -295,13 +161,69 @@ def test_loss_sums_over_coordinates() -> None:
     assert loss.tolist() == [14, 1]
 
 
+@pytest.mark.parametrize("direction", ["f", "b"])
+def test_the_weighted_loss_takes_off_what_the_target_grows_by(direction: Direction) -> None:
+    """σ² (1 − t) forward and σ² t backward, and the mean over coordinates: by hand for σ = 2."""
+    x, target = torch.zeros(2, 3), torch.tensor([[1.0, 2, 3], [0, 0, 1]])
+    loss = weighted_error(2.0, direction)(zero_drift, x, seeded(0), t=torch.tensor([0.25, 0.5]), target=target)
+    left = (0.75, 0.5) if direction == "f" else (0.25, 0.5)
+    assert loss.tolist() == pytest.approx([4 * left[0] * 14 / 3, 4 * left[1] * 1 / 3])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_pass_minimises_the_loss_of_its_direction(weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[list[float]] = []
+
+    def train(net: nn.Module, loss: Any, data: Any, config: Any, generator: Any) -> Any:
+        t, target = torch.tensor([0.25, 0.5]), torch.ones(2, DIM)
+        handed.append(loss(zero_drift, torch.zeros(2, DIM), generator, t=t, target=target).tolist())
+        return Trained(net, net, config.steps)
+
+    monkeypatch.setattr(imf, "train", train)
+    config = IMFConfig(2.0, passes=2, weighted=weighted, batch=16, cache=100)
+    list(alternate(DATA_0, DATA_1, nets(), matching(independent, config), config, seeded(0)))
+    plain = [float(DIM), float(DIM)]
+    assert handed == ([[1.0, 2.0], [3.0, 2.0]] if weighted else [plain, plain])
+
+
+def test_the_first_passes_regress_on_the_first_coupling_and_take_the_first_steps() -> None:
+    """Ends that no network makes: x_1 = x_0 + 100, which σ = 0 leaves to be read off the regression."""
+
+    def far(x_0: Tensor, x_1: Tensor, generator: Any) -> tuple[Tensor, Tensor]:
+        return x_0, x_0 + 100
+
+    for first_passes in (1, 2):
+        config = IMFConfig(0.0, first_steps=7, inner_steps=3, first_passes=first_passes, batch=2)
+        method, x = matching(far, config), torch.zeros(2, 1)
+        first = [None, Pass(1, "b", None, drifting(5.0)), Pass(2, "f", drifting(5.0), None)]
+        shifts = [float(method(x, x, "f", done, seeded(0))(seeded(1))[2].mean()) for done in first]
+        assert [shift == 100 for shift in shifts] == [number <= first_passes for number in (1, 2, 3)]
+        assert [config.training(n).steps for n in (1, 2, 3)] == [7 if n <= first_passes else 3 for n in (1, 2, 3)]
+
+
+def test_without_a_rampup_every_step_keeps_the_same_share_of_the_average() -> None:
+    config = IMFConfig(batch=128, ema_halflife=1000 * 128.0, ema_rampup=None).training(1)
+    for seen in (128, 128 * 5000):
+        beta = ema_beta(config.batch_size, config.ema_halflife, seen, config.ema_rampup)
+        assert beta == pytest.approx(0.5 ** (1 / 1000))
+    ramped = IMFConfig(batch=128, ema_halflife=1000 * 128.0).training(1)
+    assert ema_beta(ramped.batch_size, ramped.ema_halflife, 128 * 5000, ramped.ema_rampup) < 0.5 ** (1 / 251)
+
+
+def test_the_end_of_simulated_pairs_is_noisy_where_asked_for() -> None:
+    x = torch.zeros(4000, 1)
+    done = Pass(1, "f", Exact(zero_drift), None)
+    for noisy_end, steps in ((True, 4), (False, 3)):
+        _, ends = done.couple(x, IMFConfig(1.0, 4, noisy_end=noisy_end), seeded(0))
+        assert float(ends.var()) == pytest.approx(steps / 4, rel=5 * (2 / 4000) ** 0.5)
+
+
 def test_networks_are_the_papers() -> None:
     net = network(50, seeded(0))
     weights = [tuple(p.shape) for name, p in net.named_parameters() if name.endswith("weight")]
     assert weights == [(256, 51), (256, 256), (50, 256)]
     x, t = torch.randn(4, 50, generator=seeded(1)), torch.rand(4, generator=seeded(2))
     assert not torch.allclose(net(x, t), net(x, 1 - t), atol=1e-4)
-    torch.testing.assert_close(StepNetwork(net, 20)(x, t), 20 * net(x, t))
 
 
 def test_an_average_of_the_weights_becomes_the_drift_where_asked_for() -> None:
@@ -328,10 +250,7 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match="sigma is -1"):
         IMFConfig(sigma=-1)
     method = matching(independent, QUICK)
-    with pytest.raises(ValueError, match=r"shapes \(20000, 10\) and \(100, 10\)"):
+    with pytest.raises(ValueError, match=r"shapes \(10000, 10\) and \(100, 10\)"):
         next(alternate(DATA_0, DATA_1[:100], nets(), method, QUICK, seeded(0)))
     with pytest.raises(ValueError, match=r"allowed are one or more of \['b'\]"):
         next(alternate(DATA_0, DATA_1, {"b": Affine()}, method, QUICK, seeded(0)))
-    config = IMFConfig(inner_steps=1, batch=16, cache=100)
-    with pytest.raises(ValueError, match="directions must alternate"):
-        list(islice(alternate(DATA_0, DATA_1, nets(), mean_matching(config), config, seeded(0), directions=["b"]), 2))

@@ -84,6 +84,13 @@ def test_every_step_has_its_noise() -> None:
     assert float(correlations.abs().max()) < 5 / 200
 
 
+def test_the_last_step_alone_is_without_noise_where_asked_for() -> None:
+    still = lambda x, t: torch.zeros_like(x)  # noqa: E731
+    path = simulate(still, torch.zeros(50, 1), 1.5, 4, seeded(3), keep_path=True, noisy_end=False)
+    assert (path[:-1].diff(dim=0) != 0).all()
+    assert torch.equal(path[-1], path[-2])
+
+
 def test_chunks_of_rows_do_not_share_noise() -> None:
     x = simulate(lambda x, t: torch.zeros_like(x), torch.zeros(4000, 2), 1.0, 3, seeded(4), rows=1000)
     assert len(x.unique()) == 8000

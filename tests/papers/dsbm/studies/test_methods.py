@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from papers.dsbm.coupling import Coupling
-from papers.dsbm.imf import IMFConfig, StepNetwork, zero_drift
+from papers.dsbm.dsb import StepNetwork, zero_drift
+from papers.dsbm.imf import IMFConfig
 from papers.dsbm.process import Drift, reversed_flow
 from papers.dsbm.studies import methods as study
 from papers.dsbm.studies.methods import METHODS, learn
