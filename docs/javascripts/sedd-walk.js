@@ -1,5 +1,7 @@
 // A sentence that the reader steps into noise and back, with the exact score of a small source: the page of week 9.
 
+const CHOSEN = "outline: 2px solid var(--md-accent-fg-color); outline-offset: 1px";
+
 const CONTROLS = `
   <form class="controls" aria-label="Settings of the walk">
     <div class="wide"><label for="w-text">Sentence, letters and spaces</label>
@@ -16,10 +18,11 @@ const CONTROLS = `
     <div><label for="w-memory">The source knows</label>
       <select id="w-memory" name="memory"><option value="2">triples of letters</option><option value="1">pairs of letters</option></select></div>
   </form>
-  <div class="tokens" role="toolbar" aria-label="The sentence. Arrow keys choose a letter, Enter gives it or takes it back"></div>
+  <div class="tokens" role="toolbar" aria-label="The sentence. Arrow keys or a tap choose a letter; what is said of it stands below"></div>
   <p class="legend" aria-hidden="true"><span class="token masked">?</span> masked <span class="token changed">a</span> not the sentence's
-    <span class="token moved">a</span> moved in this step <span class="token given">a</span> given</p>
+    <span class="token moved">a</span> moved in this step <span class="token given">a</span> given <span class="token" style="${CHOSEN}">a</span> chosen</p>
   <form class="controls" aria-label="Steps of the walk">
+    <div><button type="button" name="give"></button></div>
     <div><button type="button" name="back">One step back</button></div>
     <div><button type="button" name="on">One step of noise</button></div>
     <div><button type="button" name="text">Back to text</button></div>
@@ -120,7 +123,8 @@ async function start(root) {
       button.className = ["token", ...states].join(" ");
       button.textContent = shown(name);
       button.tabIndex = i === chosen ? 0 : -1;
-      button.setAttribute("aria-pressed", String(given[i]));
+      button.setAttribute("aria-current", String(i === chosen));
+      button.style.cssText = i === chosen ? CHOSEN : "";
       button.setAttribute("aria-label", [`${i + 1}: ${spoken(name)}`, ...states.filter((state) => state !== "masked")].join(", "));
     });
     const { sigma } = noise(stop);
@@ -134,6 +138,7 @@ async function start(root) {
     ];
     root.querySelector("[role=status]").textContent = `${words.filter(Boolean).join("; ")}.`;
     root.querySelector(".ratios").innerHTML = ratios();
+    walk.elements.give.textContent = given[chosen] ? `Take letter ${chosen + 1} back` : `Give letter ${chosen + 1}`;
     walk.elements.time.value = stop;
     walk.querySelector(".value").textContent = (stop / steps()).toFixed(2);
   }
@@ -144,7 +149,16 @@ async function start(root) {
     row.children[chosen].focus();
   }
 
+  // What is given is the sentence's letter, wherever the walk is. Taken back, it stays until the walk moves it.
+  function give() {
+    given[chosen] = !given[chosen];
+    if (given[chosen]) x = x.map((token, i) => (i === chosen ? sentence[i] : token));
+    moved = [];
+    draw();
+  }
+
   const actions = {
+    give,
     back: () => goTo(stop - 1),
     on: () => goTo(stop + 1),
     text: () => goTo(0),
@@ -161,12 +175,7 @@ async function start(root) {
   for (const form of [settings, walk]) form.addEventListener("submit", (event) => event.preventDefault());
   row.addEventListener("click", (event) => {
     const button = event.target.closest("button");
-    if (!button) return;
-    const i = Number(button.dataset.i);
-    // What is given is the sentence's letter, wherever the walk is.
-    given[i] = !given[i];
-    if (given[i]) x = x.map((token, j) => (j === i ? sentence[i] : token));
-    choose(i);
+    if (button) choose(Number(button.dataset.i));
   });
   row.addEventListener("keydown", (event) => {
     const to = { ArrowRight: chosen + 1, ArrowLeft: chosen - 1, Home: 0, End: x.length - 1 }[event.key];

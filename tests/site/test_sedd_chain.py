@@ -158,9 +158,13 @@ def test_a_reader_walks_into_noise_and_back_by_keyboard(opened: tuple[Page, Traf
 
     sentence = "but soft what light through yonder window breaks"
     assert read() == sentence
-    tokens.locator("button").first.focus()
-    for key in ("Enter", "ArrowRight", "Enter", "ArrowRight", "Enter"):
-        page.keyboard.press(key)
+    for place in range(3):
+        tokens.locator('[tabindex="0"]').focus()
+        page.keyboard.press("ArrowRight" if place else "Home")
+        page.keyboard.press("Enter")  # which chooses, and gives nothing
+        assert tokens.locator(".given").count() == place
+        press(f"Give letter {place + 1}")
+    assert read() == sentence
     walk.get_by_label("Time").focus()
     for _ in range(16):
         page.keyboard.press("ArrowRight")
@@ -191,4 +195,42 @@ def test_a_reader_walks_into_noise_and_back_by_keyboard(opened: tuple[Page, Traf
         press("Back to text")
         ends.add(read())
     assert len(ends) == 2
+    assert (traffic.external, traffic.console) == ([], [])
+
+
+def test_a_tap_inspects_a_letter_and_a_button_gives_it(opened: tuple[Page, Traffic]) -> None:
+    """In the middle of the noise: what is tapped stays as it is, whatever its state, and is what is spoken of."""
+    page, traffic = opened
+    page.goto("weeks/09-sedd/")
+    walk = page.locator("#sedd-walk")
+    tokens, said = walk.locator(".tokens button"), walk.locator(".ratios")
+    walk.get_by_role("button", name="All the noise").click()
+    walk.get_by_role("button", name="One step back").click()
+
+    def read() -> list[str]:
+        return [text.replace("\u00a0", " ") for text in tokens.all_inner_texts()]
+
+    for graph in ("absorbing", "uniform"):
+        walk.get_by_label("Graph").select_option(graph)
+        walk.get_by_role("button", name="All the noise").click()
+        before = read()
+        for place in (3, 7, 20, 3):
+            tokens.nth(place).click()
+            assert read() == before
+            assert walk.locator(".tokens .given").count() == 0
+            assert said.inner_text().startswith(f"Letter {place + 1} is")
+            assert tokens.nth(place).get_attribute("aria-current") == "true"
+            assert walk.locator('.tokens [aria-current="true"]').count() == 1
+        letter = "but soft what light"[3]
+        walk.get_by_role("button", name="Give letter 4").click()
+        assert read() == [*before[:3], letter, *before[4:]]
+        assert "and given: it stays" in said.inner_text()
+        # Another is looked at meanwhile; then the first is taken back, and may move again.
+        tokens.nth(9).click()
+        assert walk.locator(".tokens .given").count() == 1
+        tokens.nth(3).click()
+        walk.get_by_role("button", name="Take letter 4 back").click()
+        assert walk.locator(".tokens .given").count() == 0
+        assert read()[3] == letter
+        walk.get_by_role("button", name="Start over").click()
     assert (traffic.external, traffic.console) == ([], [])
