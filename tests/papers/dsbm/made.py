@@ -99,7 +99,7 @@ class Made:
     def arrays(self, experiment: Experiment, **where: Any) -> list[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]:
         seed = where.pop("seed", None)
         grid = experiment.presets[self.preset]
-        found = []
+        found: list[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]] = []
         for number, config in enumerate(grid.configs):
             fields = dataclasses.asdict(config)
             if all(fields[name] == value for name, value in where.items()):

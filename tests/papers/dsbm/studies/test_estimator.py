@@ -11,13 +11,15 @@ from torch import Tensor
 from papers.dsbm.process import Drift
 from papers.dsbm.studies import estimator as study
 from papers.dsbm.studies.estimator import FloorConfig, gaussian_floor
-from papers.dsbm.studies.methods import N
-from tests.papers.dsbm.cases import generator
+from papers.dsbm.studies.methods import TEST, N
+from tests.papers.dsbm.cases import generator, is_stream
 from tests.papers.fake_run import FakeRun
 
 
 def test_the_floors_are_those_of_exact_samples(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    def simulate(drift: Drift, x: Tensor, sigma: float, steps: int, *_: Any, **__: Any) -> Tensor:
+    def simulate(drift: Drift, x: Tensor, sigma: float, steps: int, g: torch.Generator, **_: Any) -> Tensor:
+        assert is_stream(g, 0, TEST)
+        assert (sigma, steps, len(x)) == (1.0, 20, N)
         return 10 * torch.randn(steps + 1, *x.shape, dtype=x.dtype, generator=generator())
 
     monkeypatch.setattr(study, "simulate", simulate)

@@ -11,14 +11,15 @@ import torch
 
 from common.harness.runs.rows import check
 from papers.dsbm.coupling import independent
+from papers.dsbm.dsb import zero_drift
 from papers.dsbm.gaussian import schrodinger_bridge, unit_gaussians
-from papers.dsbm.plan import joint_w2
+from papers.dsbm.plan import entropic_plan, joint_w2
 from papers.dsbm.studies import plan as study
-from papers.dsbm.studies.methods import Learned
+from papers.dsbm.studies.methods import AVERAGED, TEST, TRAIN, Learned, N
 from papers.dsbm.studies.pairs import samples
 from papers.dsbm.studies.plan import PLAN_CLAIM, PlanConfig, Truth, compare, last_over, plan_distance, rms
-from papers.dsbm.studies.tasks import TASKS, Task
-from tests.papers.dsbm.cases import doubled, generator
+from papers.dsbm.studies.tasks import TASKS, Task, plane_network
+from tests.papers.dsbm.cases import Recorder, doubled, generator, is_stream
 from tests.papers.fake_run import FakeRun
 
 
@@ -45,6 +46,42 @@ def test_plan_distance_has_a_row_for_every_pass(run: FakeRun) -> None:
     rows = plan_distance(PlanConfig("DSBM-IPF", 2.0, passes=2, inner_steps=5, n_test=60, repeats=2), 0, run)
     assert [(row["pass_number"], row["direction"]) for row in rows] == [(1, "b"), (2, "f")]
     check(rows, plan_distance.columns)
+
+
+def test_a_run_trains_on_other_points_than_the_plans_and_compares_each_direction_with_its_own(
+    run: FakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(Learned(1, "b", zero_drift, None, None), Learned(2, "f", zero_drift, None, None))
+    truths: list[tuple[str, Truth, torch.Generator]] = []
+
+    def compared(learned: Learned, truth: Truth, config: PlanConfig, g: torch.Generator) -> dict[str, float]:
+        truths.append((learned.direction, truth, g))
+        return {"joint_w2": 1.0 + learned.number, "map_error": 3.0 + learned.number}
+
+    monkeypatch.setattr(study, "learn", recorder)
+    monkeypatch.setattr(study, "compare", compared)
+    config = PlanConfig("DSBM-IPF", 2.0, passes=5, inner_steps=6, lr=0.7, refresh_every=77, n_test=300)
+    rows = plan_distance(config, 3, run)
+    made = recorder.config
+    assert (recorder.method, made.sigma, made.steps, made.passes, made.inner_steps) == ("DSBM-IPF", 2.0, 20, 5, 6)
+    assert (made.lr, made.refresh_every, made.cache, made.ema_halflife) == (0.7, 77, N, AVERAGED)
+    assert recorder.net is plane_network
+    assert is_stream(recorder.generator, 3, TRAIN)
+    # π_0, the eight Gaussians, is on a circle of radius 5; π_1 is N(0, I).
+    assert float(recorder.x_0.norm(dim=1).median()) == pytest.approx(5, abs=0.2)
+    assert float(recorder.x_1.std()) == pytest.approx(1, abs=0.05)
+    (back, backward, g), (forth, forward, _) = truths
+    assert (back, forth) == ("b", "f")
+    assert is_stream(g, 3, TEST)
+    assert torch.equal(backward.start, forward.end)
+    assert torch.equal(backward.end, forward.start)
+    assert float(forward.start.norm(dim=1).median()) == pytest.approx(5, abs=0.5)
+    assert not recorder.has(forward.start)
+    assert torch.allclose(forward.plan, entropic_plan(forward.start, forward.end, 2.0))
+    assert [(row["joint_w2"], row["map_error"]) for row in rows] == [(2.0, 4.0), (3.0, 5.0)]
+    # Each floor is of its row's direction: backward plans end in one of eight places, forward ones around 0.
+    assert rows[0]["joint_floor"] != rows[1]["joint_floor"]
+    assert float(rows[0]["map_floor"]) > 1.5 * float(rows[1]["map_floor"])
 
 
 def test_the_exact_bridge_is_at_the_floor_of_the_plan_in_either_direction(
