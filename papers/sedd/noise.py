@@ -58,6 +58,7 @@ class LogLinear(Noise):
 class Geometric(Noise):
     """σ̄(t) = sigma_min^(1−t) sigma_max^t: as much time on every order of magnitude. It starts at sigma_min, not at 0.
 
+    The defaults are those of the paper's text (Appendix C.1); the official configuration has sigma_min = 1e-4.
     Raises ValueError unless 0 < sigma_min < sigma_max.
     """
 

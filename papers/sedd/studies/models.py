@@ -105,8 +105,8 @@ DIFFUSIONS: Mapping[str, Diffusion] = {
     "d3pm-uniform": Diffusion(Uniform, LOG_LINEAR, PosteriorNetwork, posterior_loss, posterior_bound),
     "csm-absorb": Diffusion(Absorbing, LOG_LINEAR, PlainRatioNetwork, plain_ratio_loss, plain_ratio_bound),
 }
-"""SEDD's noise as the official code has it: log-linear for masks, geometric for the uniform graph, on which the loss
-along log-linear noise has an infinite variance."""
+"""SEDD's noise is of the official code's kinds: log-linear for masks, geometric for the uniform graph, on which the
+loss along log-linear noise has an infinite variance."""
 MODELS = ("ar", *DIFFUSIONS)
 
 
@@ -212,7 +212,10 @@ def optimisation(config: TrainingConfig) -> TrainConfig:
 
 
 def loss_of(config: TrainingConfig, vocab: int) -> Callable[..., Tensor]:
-    """Nats per sequence divided by its length, so that gradients are clipped alike at every length."""
+    """Nats per sequence divided by its length, so that gradients are clipped alike at every length.
+
+    Deviation: the official code clips the gradient of the sum, which is `length` times as large.
+    """
 
     def loss(net: nn.Module, x0: Tensor, generator: torch.Generator) -> Tensor:
         if config.model == "ar":
