@@ -49,8 +49,9 @@ _GPU = tuple(
 TRAINED: Mapping[str, AblationConfig] = {"digits": _QUICK, "mnist": _SMALL}
 
 
-TRAINED_TOLERANCE = 0.05
-"""Rounding of another processor grows while a network trains; ratios of distances have moved by less than this."""
+TRAINED_TOLERANCE = 0.01
+"""Rounding grows while a network trains. With other vector instructions these distances moved by 3e-7 in `quick`; the
+rest is for libraries that sum in yet another order."""
 
 
 def _letters(letters: str, *bases: AblationConfig) -> list[AblationConfig]:

@@ -218,7 +218,7 @@ def test_training_starts_at_a_loss_of_one_and_learns_the_same_twice(tmp_path: Pa
 
 @pytest.mark.parametrize("letter", "AF")
 def test_a_unet_trains_with_and_without_augmentation(letter: str, run: FakeRun, few_digits: Images) -> None:
-    config = replace(UNET, letter=letter, images=64, batch=32, n_samples=4)
+    config = replace(UNET, letter=letter, images=32, batch=32, n_samples=4)
     (row,) = made(training, config, 0, run)
     assert np.isfinite(float(row["fd"]))
     assert (run.folder / "training.safetensors").exists()
