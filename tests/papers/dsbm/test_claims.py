@@ -7,22 +7,17 @@ pass or task than it should finds none of the planted ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import sqrt
 from typing import Any
 
 import pandas as pd
 import pytest
-import torch
 
 from common.harness.studies.claims import Claim, Judgement, judge
-from common.metrics.distances import w2
 from papers.dsbm.paper import PAPER
 from papers.dsbm.published import GAUSSIAN_KL, PLANE_ENERGY, PLANE_W2
 from papers.dsbm.studies.iterates import IMF_CROSS, IPF_CROSS
 from papers.dsbm.studies.pairs import A
 from papers.dsbm.studies.plane import MIXED
-from papers.dsbm.studies.tasks import TASKS
-from tests.papers.dsbm.cases import generator
 from tests.papers.dsbm.made import CLAIMS, Row, table
 
 World = Callable[[Row], Mapping[str, float]]
@@ -75,15 +70,15 @@ def covariances(imf: tuple[float, ...], ipf: tuple[float, ...]) -> World:
     return world
 
 
-def marginals(imf_is_ipf: bool) -> World:
-    """The end that a pass simulates has the variance and mean; the other end has the data's, as exact as can be."""
+def marginals(drifting: str) -> World:
+    """One method drifts as IPF does: at the end that a pass simulates. The other end has the data's mean."""
 
     def world(row: Row) -> Row:
         number, small = row["pass_number"] - 1, 0.001 * row["seed"]
         if row["dim"] != 5 or number >= 4 or row["method"] not in ("DSBM-IMF", "DSBM-IPF"):
             return {}
         backward = row["direction"] == "b"
-        drifts = row["method"] == "DSBM-IPF" or imf_is_ipf
+        drifts = row["method"] == drifting
         variance = IPF_VARIANCE[number] if drifts else 1.0
         mean = IPF_MEAN[number] if drifts else (-A if backward else A)
         free, kept = ("0", "1") if backward else ("1", "0")
@@ -184,7 +179,7 @@ WORLDS: dict[str, tuple[World, World]] = {
     "cost": (iterates(0.0, 0.0), iterates(0.14, 0.1)),
     "passes": (ahead({0.25: 41431.7, 1.0: 82.17, 4.0: 3746.5}), ahead(STARTS)),
     "iterates": (covariances(IMF_CROSS, IPF_CROSS), covariances(IPF_CROSS, IMF_CROSS)),
-    "marginals": (marginals(imf_is_ipf=False), marginals(imf_is_ipf=True)),
+    "marginals": (marginals("DSBM-IPF"), marginals("DSBM-IMF")),
     "limits": (limits(lambda s: s**2, lambda s: 1 / s**2), limits(lambda s: 1.0, lambda s: 1.0)),
     "bridge-matching": (drift_error(0.13), drift_error(0.53)),
     "gaussian-order": (kl(), kl(lambda row: dsbm_as_dsb(row))),
@@ -201,8 +196,17 @@ WORLDS: dict[str, tuple[World, World]] = {
     "plane-energy-order": (energies(), energies(CFM="OT-CFM")),
     "plane-energy": (energies(), energies(CFM="OT-CFM", OT_CFM="CFM", DSBM_IPF="DSB", SB_CFM="DSB")),
     "plane-energy-independent": (energies(), energies(CFM="OT-CFM")),
-    "plan": (plans(1.02, 5.0), plans(1.4, 0.9)),
+    "plan": (plans(1.0, 5.0), plans(1.4, 0.9)),
 }
+
+
+ALIKE = {
+    *(f"{method}, pass {number}" for method in ("DSBM-IMF", "DSBM-IPF") for number in (3, 4)),
+    *(f"DSBM-IMF, variance after pass {number}" for number in (3, 4)),
+    *(f"IPF over IMF after 2 passes, {pair} pair, sigma 4" for pair in ("unit", "general")),
+}
+"""Where a claim's alternative comes out as the claim: iterates that have come near each other, and σ = 4, at which IMF
+is ahead from the start. Others of the claim tell the two apart."""
 
 
 def judged(claim: Claim, preset: str, world: World) -> Judgement:
@@ -219,12 +223,14 @@ def test_a_claim_holds_where_it_is_true_and_fails_on_what_it_excludes(claim: Cla
     true, false = (judged(claim, preset, world) for world in WORLDS[claim.id])
     assert {m.quantity.name: m.verdict for m in true.measurements if m.verdict != "holds"} == {}
     assert false.verdict == "fails"
+    apart = {m.quantity.name: m.verdict for m in false.measurements if m.quantity.name not in ALIKE}
+    assert set(apart.values()) == {"fails"}, apart
     grids = {quantity.experiment.presets[preset].seeds for quantity in claim.quantities}
     assert true.n_seeds == min(grids)
 
 
-NOT_PLANTED_AS_PUBLISHED = {"cost", "bridge-matching", "gaussian-estimator", "plan", "limits"}
-"""Expected are zeros or ones, or a number that bounds another."""
+NOT_PLANTED_AS_PUBLISHED = {"bridge-matching", "gaussian-estimator"}
+"""Their number bounds another."""
 
 
 @pytest.mark.parametrize(("claim", "preset"), CLAIMS, ids=lambda value: getattr(value, "id", value))
@@ -256,26 +262,6 @@ def test_claims_say_what_they_are() -> None:
         for quantity in claim.quantities:
             assert quantity.metric, quantity.name
             assert quantity.published is None or quantity.expected is None
-
-
-def test_what_stands_still_is_farther_than_the_table_allows() -> None:
-    """What a process starts from, against what it should generate: 800 points of either."""
-    for task, sides in TASKS.items():
-        away = w2(sides.pi_0(800, generator()), sides.pi_1(800, generator(1)))
-        assert away == pytest.approx(UNMOVED[task], rel=0.1)
-        allowed = [cell.mean * 3 for (_, of), cell in PLANE_W2.items() if of == task]
-        assert away > max(allowed), task
-
-
-def test_independent_ends_are_farther_than_the_table_allows() -> None:
-    """The variance between independent ends is 1 − 2t(1 − t) + t(1 − t), and the bridge's has 2t(1 − t) c more."""
-    times = torch.linspace(0, 1, 21, dtype=torch.float64)
-    product_of_times = times * (1 - times)
-    golden = (sqrt(5) - 1) / 2
-    ratio = (1 - product_of_times) / (1 - product_of_times + 2 * product_of_times * golden)
-    per_dimension = float((1e3 * (ratio - 1 - ratio.log()) / 2).mean())
-    assert per_dimension == pytest.approx(INDEPENDENT_KL, rel=1e-4)
-    assert all(per_dimension * dim > 3 * cell.mean for (_, dim), cell in GAUSSIAN_KL.items())
 
 
 @pytest.mark.parametrize(("claim", "preset"), CLAIMS, ids=lambda value: getattr(value, "id", value))

@@ -5,21 +5,16 @@ Each test says in its own words which numbers of the tables the figure has to sh
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
 from matplotlib.colors import same_color
-from matplotlib.container import ErrorbarContainer
-from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.text import Text
 from scipy.stats import gmean, t
 
-from papers.dsbm.paper import PAPER
 from papers.dsbm.published import GAUSSIAN_KL, PLANE_ENERGY, PLANE_W2
 from papers.dsbm.studies.energy import PATHS, plane_sigma
 from papers.dsbm.studies.estimator import gaussian_floor
@@ -30,53 +25,8 @@ from papers.dsbm.studies.limits import exact_limits
 from papers.dsbm.studies.methods import LOOKS
 from papers.dsbm.studies.plan import plan_distance
 from papers.dsbm.studies.plane import ALL_TASKS, MIXED, plane, plane_floor
-from tests.papers.dsbm.made import SDE, Made
-
-FIGURES = {figure.name: figure for study in PAPER.load().values() for figure in study.figures}
-ORDER = list(LOOKS)
-RESULTS = {preset: Made(preset) for preset in ("quick", "small", "gpu")}
-DRAWN = [
-    (name, preset)
-    for name, figure in FIGURES.items()
-    for preset in ("quick", "small")
-    if all(preset in experiment.presets for experiment in figure.experiments)
-] + [("transfer", "gpu")]
-
-
-@cache
-def draw(name: str, preset: str) -> MatplotlibFigure:
-    return FIGURES[name].draw(RESULTS[preset])
-
-
-def panels(name: str, preset: str) -> list[Axes]:
-    return [axes for axes in draw(name, preset).axes if axes.axison]
-
-
-def rows(experiment: Any, preset: str, **values: Any) -> pd.DataFrame:
-    table = RESULTS[preset].table(experiment)
-    for column, value in values.items():
-        table = table[table[column] == value]
-    return table
-
-
-def lines(axes: Axes) -> dict[str, np.ndarray]:
-    """What is drawn by its label, (n, 2). A line with bars bears the label of the whole."""
-    found = {str(line.get_label()): line for line in axes.lines if line.get_label() != "_nolegend_"}
-    found |= {str(container.get_label()): container.lines[0] for container in bars(axes) if container.get_label()}
-    return {label: np.asarray(line.get_xydata()) for label, line in found.items()}
-
-
-def bars(axes: Axes) -> list[ErrorbarContainer]:
-    return [container for container in axes.containers if isinstance(container, ErrorbarContainer)]
-
-
-def clouds(axes: Axes) -> list[np.ndarray]:
-    return [np.asarray(c.get_offsets()) for c in axes.collections if isinstance(c, PathCollection)]
-
-
-def pictures(axes: Axes) -> list[Axes]:
-    """The small ones within a panel."""
-    return [child for child in axes.child_axes if isinstance(child, Axes)]
+from tests.papers.dsbm.made import SDE
+from tests.papers.dsbm.reading import DRAWN, FIGURES, ORDER, RESULTS, bars, clouds, draw, lines, panels, pictures, rows
 
 
 @pytest.mark.parametrize(("name", "preset"), DRAWN)
