@@ -24,6 +24,7 @@ LONGEST_FIRST = ("regression", "site", "harness", "papers", "common", "benchmark
 """Folders in the order in which their tests are handed out: no process is left alone with a long one at the end."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests stay in one process, which then makes its fixtures once; a folder's, where they share one build.
 
