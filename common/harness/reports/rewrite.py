@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.harness.reports.lines import bound
 from common.harness.reports.rejudge import tables_from
 from common.harness.reports.report import by_study, draw, told_of_studies, write_json, write_values
 from common.harness.reports.study_page import page
@@ -97,12 +98,13 @@ def _made_otherwise(
     """What differs from when the rows were made: the code, and the criteria."""
     made, today = provenance.get("fingerprints", {}), paper.experiments
     stale = [name for name in provenance["experiments"] if made.get(name) != fingerprint(today[name])]
+    known = {(name, criterion) for record in before.values() for name, criterion in _criteria(record)}
     younger = dict(provenance.get("criteria_younger_than_runs", {}))
     for judgement in judgements:
-        claim, known = judgement.claim, before.get(judgement.claim.id)
-        now = judgement.as_record("", "")["criterion"]
-        if known is None or known["criterion"] != now:
-            younger[claim.id] = [measurement.quantity.name for measurement in judgement.measurements]
+        # A claim may have another name by now, and its quantities may stand in another.
+        new = [name for name, criterion in _criteria(judgement.as_record("", "")) if (name, criterion) not in known]
+        if new:
+            younger[judgement.claim.id] = [name or judgement.measurements[0].quantity.name for name in new]
     every = [judgement.claim.id for judgement in judgements]
     unknown = provenance.get("criteria_age_unknown", [claim for claim in every if claim not in younger])
     return {
@@ -112,3 +114,10 @@ def _made_otherwise(
         "criteria_age_unknown": unknown,
         "judged_again": git_state(),
     }
+
+
+def _criteria(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Quantity and bound of a claim's record; a claim of one number does not name it."""
+    criterion = record["criterion"]
+    each = criterion.items() if isinstance(criterion, Mapping) else [("", criterion)]
+    return [(name, bound(text)) for name, text in each]

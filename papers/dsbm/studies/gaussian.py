@@ -195,7 +195,8 @@ CLAIMS = (
     ),
     Claim(
         "gaussian-kl-5",
-        "Between Gaussians in five dimensions the marginals of DSBM are close to the Schrödinger bridge's throughout.",
+        "Between Gaussians in five dimensions the marginals of DSBM, and of SB-CFM, are close to the Schrödinger "
+        "bridge's throughout.",
         SOURCE,
         _table((5,), GAUSSIAN_METHODS[1:]),
         presets=PRESETS,

@@ -169,7 +169,6 @@ CLAIMS = (
         presets=PRESETS,
         deviation=BUDGET + " d = 5. Until a review of the first report IPF had ± 0.05, which IMF's values meet as "
         "well.",
-        headline=True,
         excludes="the iterates of the other method, of IPF for IMF and of IMF for IPF",
     ),
     Claim(

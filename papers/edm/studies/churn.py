@@ -165,7 +165,7 @@ CLAIMS = (
     Claim(
         "churn-edm",
         "With a network trained the paper's way (here E) deterministic sampling is the best on a small data set, and "
-        "churn only harms.",
+        "moderate churn harms.",
         "Section 5, Figure 5b",
         (_over("moderate", "none", "E"),),
         excludes="a network that churn improves, as in Section 4 (a ratio of 1 or less)",

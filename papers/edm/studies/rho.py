@@ -118,7 +118,7 @@ CLAIMS = (
         ),
         excludes="an end of the sweep: uniform steps (rho 1), or steps ever shorter at low noise (rho 40)",
         deviation=EXACT
-        + " With an exact denoiser fd_digits hardly changes beyond rho = 6, so that the least of a sweep up "
+        + " With an exact denoiser fd_digits hardly changes beyond rho = 8, so that the least of a sweep up "
         "to rho = 40 depends on few samples; the sweep of a trained network would not be free of its error. "
         "The sweep was carried on to 40 after a pilot had shown numbers.",
     ),

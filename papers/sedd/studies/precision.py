@@ -224,7 +224,7 @@ CLAIM = Claim(
     ),
     presets=PRESETS,
     kind="ours",
-    excludes="draws at the right rate in float16 and float32; the race of float32 clocks in place of float64's",
+    excludes="draws at the right rate in float16 and float32; the race of float16 clocks in place of float64's",
     deviation="The formula depends on p/h alone. In float16 (h = 2⁻¹¹) a second shows what takes float32 "
     "(h = 2⁻²⁴) a vocabulary of tens of thousands; float64 is tried at float16's p.",
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from math import log
+from math import log, nextafter
 from typing import TYPE_CHECKING
 
 import torch
@@ -133,7 +133,7 @@ D3PM_SETUP = (
     "uniform graph asks for noise below its first step. As published, D3PM uniform had a cosine schedule and no "
     "auxiliary term."
 )
-SIGN = Criterion(1.0, reason="the claim is the order, on paired seeds")
+SIGN = Criterion(nextafter(1.0, 2.0), reason="the claim is the order, on paired seeds")
 RATIOS = "Section 5, Table 1 (ratios of its numbers)"
 ORDER = ("ar", "sedd-absorb", "sedd-uniform")
 """From the fewest bits to the most."""
@@ -146,8 +146,8 @@ def _ratio(worse: str, better: str, language: str, criterion: Criterion = SIGN) 
         training,
         paired_ratio("bpc", first={"model": worse}, second={"model": better}, language=language),
         criterion,
-        round(TEXT8_BPC[worse] / TEXT8_BPC[better], 3),
-        metric="bits per character, test set",
+        expected=round(TEXT8_BPC[worse] / TEXT8_BPC[better], 3),
+        metric="bits per character, test set; expected: of the published ones",
         unit="×",
         scale="log",
     )
@@ -195,27 +195,24 @@ CLAIMS = (
         "absorbing.",
         RATIOS,
         (
-            _ratio("sedd-absorb", "ar", "tinyshakespeare27", Criterion(1.03, 1.23, "1.13 published, ± 0.1")),
             _ratio(
-                "sedd-uniform", "sedd-absorb", "tinyshakespeare27", Criterion(1.02, 1.15, "1.06 published; not a tie")
+                "sedd-absorb",
+                "ar",
+                "tinyshakespeare27",
+                Criterion(1.03, 1.23, "1.13 by published numbers, ± 0.1"),
+            ),
+            _ratio(
+                "sedd-uniform",
+                "sedd-absorb",
+                "tinyshakespeare27",
+                Criterion(1.02, 1.15, "1.06 by published numbers; no tie"),
             ),
         ),
         presets=("small",),
         kind="scaled",
         headline=True,
-        excludes="twice the published distance; a tie of the two graphs",
+        excludes="absorbing SEDD twice as far above autoregression as published; a tie of the two graphs",
         deviation=SCALE,
-    ),
-    Claim(
-        "bits-tinyshakespeare",
-        "The order of the three is the same with capitals and punctuation.",
-        RATIOS,
-        _in_order("tinyshakespeare"),
-        presets=("small",),
-        kind="scaled",
-        headline=True,
-        excludes="any two neighbours in the order exchanged",
-        deviation=SCALE + " The alphabet has 65 characters; the paper's number is text8's.",
     ),
     *_of_models("gpu", "text8", "absorb", "uniform"),
     Claim(
@@ -239,6 +236,16 @@ CLAIMS = (
         headline=True,
         excludes="the bits of the same model on the other graph; for autoregression, those of SEDD",
         deviation=SCALE + D3PM_SETUP,
+    ),
+    Claim(
+        "bits-tinyshakespeare",
+        "The order of the three is the same with capitals and punctuation.",
+        "beside Table 1",
+        _in_order("tinyshakespeare"),
+        presets=("small",),
+        kind="ours",
+        excludes="any two neighbours in the order exchanged",
+        deviation=SCALE + " The alphabet has 65 characters; the paper's number is text8's.",
     ),
 )
 
