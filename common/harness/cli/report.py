@@ -17,6 +17,7 @@ from common.harness.reports.rewrite import rewrite
 from common.harness.reports.swap import check_writable
 from common.harness.runs import terminal
 from common.harness.runs.plan import plan
+from common.harness.runs.provenance import git_state
 from common.harness.runs.store import Store
 from common.harness.studies.errors import UsageError
 from common.harness.studies.experiment import PRESETS
@@ -102,8 +103,9 @@ def _from_rows(papers: Sequence[Paper], options: Namespace, root: Path) -> int:
     if not there:
         which = f"{options.slug or 'any paper'} in {options.preset or 'any preset'}"
         raise UsageError(f"no report of {which} at {shown(root)}; `repro report` writes one from finished runs")
+    git = git_state()  # before the reports change, which git follows too
     for paper, preset in there:
-        terminal.say(f"{paper.slug} {preset}: {shown(rewrite(paper, preset, root))}, from its own rows")
+        terminal.say(f"{paper.slug} {preset}: {shown(rewrite(paper, preset, root, git))}, from its own rows")
     index.rebuild(root)
     return 0
 

@@ -19,7 +19,6 @@ from common.harness.reports.report import by_study, draw, told_of_studies, write
 from common.harness.reports.study_page import page
 from common.harness.reports.swap import swapped_in
 from common.harness.runs.fingerprint import fingerprint
-from common.harness.runs.provenance import git_state
 from common.harness.studies.claims import Judgement, judge_all
 from common.harness.studies.figure import Figure
 from common.harness.studies.paper import Paper
@@ -50,8 +49,8 @@ class Rows:
         raise ArraysAreNotKept(f"{experiment.name} leaves arrays, which a report does not have")
 
 
-def rewrite(paper: Paper, preset: str, root: Path) -> Path:
-    """Write the report of `preset` below `root` anew from its rows; returns its folder."""
+def rewrite(paper: Paper, preset: str, root: Path, git: Mapping[str, Any] | None) -> Path:
+    """Write the report of `preset` below `root` anew from its rows; returns its folder. `git` is the state of the code."""
     target = root / paper.slug / preset
     tables = tables_from(target / "runs.csv", paper)
     judgements = judge_all(paper.claims, preset, tables)
@@ -68,6 +67,7 @@ def rewrite(paper: Paper, preset: str, root: Path) -> Path:
         for name, found in studies.items():
             studies[name] = replace(found, figures=_draw_or_keep(found.figures, Rows(tables), target, folder))
         told = {**provenance, **_made_otherwise(paper, provenance, judgements, before), **told_of_studies(studies)}
+        told["judged_again"] = git
         for name, found in studies.items():
             (folder / f"{name}.md").write_text(page(found, told))
         write_json(told, folder / "provenance.json")
@@ -112,7 +112,6 @@ def _made_otherwise(
         "stale": stale,
         "criteria_younger_than_runs": younger,
         "criteria_age_unknown": unknown,
-        "judged_again": git_state(),
     }
 
 
