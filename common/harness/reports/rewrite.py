@@ -50,7 +50,7 @@ class Rows:
 
 
 def rewrite(paper: Paper, preset: str, root: Path, git: Mapping[str, Any] | None) -> Path:
-    """Write the report of `preset` below `root` anew from its rows; returns its folder. `git` is the state of the code."""
+    """Write the report of `preset` below `root` anew from its rows; returns its folder. `git` is the code's state."""
     target = root / paper.slug / preset
     tables = tables_from(target / "runs.csv", paper)
     judgements = judge_all(paper.claims, preset, tables)
