@@ -135,7 +135,7 @@ def by_task(
 ) -> Figure:
     """`column` of every method in the plane, a panel for each task. floors: what is least to see in it."""
     tasks = tasks_of(table)
-    height = 0.3 * table["method"].nunique() + 1.2
+    height = 0.36 * table["method"].nunique() + 1.3
     figure, axes = sheet(-(-len(tasks) // 2), min(2, len(tasks)), height)
     for panel, task in zip(axes.flat, tasks, strict=False):
         rows_of_dots(panel, where(table, task=task), column, task, published)
