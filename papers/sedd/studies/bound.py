@@ -223,8 +223,8 @@ CLAIMS = (
                 Criterion(-4.0, reason="as for exact scores"),
                 metric="mean of bound + log p(x₀), Monte Carlo",
                 unit="standard errors",
-                # An excess is the small difference of two large numbers: where bits move by 1 %, it moves by half.
-                tolerance=0.5,
+                # An excess is a small difference: another instruction set moved bits by 1 %, and this by 7 %.
+                tolerance=0.08,
             ),
         ),
         presets=("quick",),

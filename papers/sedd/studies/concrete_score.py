@@ -45,8 +45,8 @@ def _on_text(preset: str, language: str) -> Claim:
                 value_at("invalid", model="csm-absorb", language=language),
                 Criterion(1e-3, reason="one in a thousand: about one in every sequence"),
                 metric="of all edges of x_t, at t ~ U(0, 1]",
-                # A ratio near 0 has either sign: between seeds the share differs by a factor of ten.
-                tolerance=1.0,
+                # A ratio near 0 has either sign: another instruction set moved the share by a tenth.
+                tolerance=0.3,
             ),
             Quantity(
                 "share of ratios not positive, score entropy",
