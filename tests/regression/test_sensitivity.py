@@ -23,7 +23,7 @@ EXEMPT: Mapping[tuple[str, str, str], str] = {
     ("edm", "preconditioning", "largest |effective weight - 1|"): IDENTITY,
     ("dsbm", "cost", "largest relative rise of the cost"): IDENTITY,
     ("dsbm", "cost", "largest relative error of the identity"): IDENTITY,
-    ("sedd", "bound", "largest |bound / entropy − 1|, enumerated"): "an identity: what is left is the quadrature's error",
+    ("sedd", "bound", "largest |bound / entropy − 1|, enumerated"): "an identity: the rest is of the quadrature",
     ("sedd", "masked", "relative difference of the losses"): IDENTITY,
     ("sedd", "masked", "relative difference of the gradients"): IDENTITY,
     ("sedd", "tweedie", "largest |KL ratio − 1|, absorbing, loglinear noise"): IDENTITY,
