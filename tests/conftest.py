@@ -24,16 +24,18 @@ LONGEST_FIRST = ("regression", "site", "harness", "papers", "common", "benchmark
 """Folders in the order in which their tests are handed out: no process is left alone with a long one at the end."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """A file's tests stay in one process, which then makes its fixtures once; a folder's, where they share one build.
 
     Each test of `regression` runs a whole paper: those are shared out one by one.
     """
-    for item in items:
-        place = item.path.relative_to(HERE)
-        whole = {"regression": item.nodeid, "site": "site"}.get(place.parts[0], str(place))
-        item.add_marker(pytest.mark.xdist_group(whole))
+    place = item.path.relative_to(HERE)
+    whole = {"regression": item.nodeid, "site": "site"}.get(place.parts[0], str(place))
+    item.add_marker(pytest.mark.xdist_group(whole))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first."""
     items.sort(key=_turn)
 
 

@@ -273,9 +273,9 @@ STUDY = Study(
             "truncation",
             "Left: how often a rare token is drawn by a race of clocks, over how often it should be, against its "
             "probability. Right: entropy of samples against steps.",
-            "Below the precision's resolution h tokens are cut off, as derived: by x/(exp x − 1) with x = h/p. Bars "
-            "are standard errors of the counts. More steps make each token rarer in every step. So in float16 the entropy "
-            "of samples falls; in float64 it does not.",
+            "Below the precision's resolution h tokens are cut off, as derived: by x/(exp x − 1) with x = h/p. "
+            "Bars are standard errors of the counts. More steps make each token rarer in every step. So in float16 the "
+            "entropy of samples falls; in float64 it does not.",
             (race, truncation),
             cut_off,
         ),
