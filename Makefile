@@ -14,7 +14,7 @@ run: setup
 
 # One process per core, longest tests first. What is timed is slow, and has the machine to itself.
 test: setup
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 test-slow: setup
 	@$(BIN)/python -m pytest -m slow

@@ -3,8 +3,10 @@ how they are shared out where several processes run them (`make test` starts one
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # Before torch is imported anywhere, and for the processes that tests start. One thread in every test: results do not
 # depend on the machine's cores, and small tensors are faster.
@@ -24,14 +26,22 @@ LONGEST_FIRST = ("regression", "site", "harness", "papers", "common", "benchmark
 """Folders in the order in which their tests are handed out: no process is left alone with a long one at the end."""
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
+class ByFile(LoadScopeScheduling):
     """A file's tests stay in one process, which then makes its fixtures once; a folder's, where they share one build.
 
-    Each test of `regression` runs a whole paper: those are shared out one by one.
+    Each test of `regression` may run a whole paper: those are shared out one by one.
     """
-    place = item.path.relative_to(HERE)
-    whole = {"regression": item.nodeid, "site": "site"}.get(place.parts[0], str(place))
-    item.add_marker(pytest.mark.xdist_group(whole))
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        folder = path.removeprefix("tests/").partition("/")[0]
+        return {"regression": nodeid, "site": folder}.get(folder, path)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Marks of groups (`xdist_group`) do not reach the scheduler with this version of pytest."""
+    return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
