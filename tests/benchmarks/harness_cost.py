@@ -36,6 +36,7 @@ class Card:
     """As much of a paper as a plan looks at."""
 
     slug: str = "nothing"
+    claims: tuple[Any, ...] = ()
 
     @property
     def experiments(self) -> dict[str, Experiment]:

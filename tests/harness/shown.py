@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -83,6 +83,10 @@ def disagreements(root: Path) -> list[str]:
     return found
 
 
+def _ids(records: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {record["id"] for record in records}
+
+
 def _glance(slug: Path, records: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
     rows = Tables((slug / "glance.md").read_text()).rows
     claims = {record["id"]: record for of_preset in records.values() for record in of_preset}
@@ -93,7 +97,10 @@ def _glance(slug: Path, records: Mapping[str, list[dict[str, Any]]]) -> Iterator
     headline = []
     for row in rows:
         statement, *cells = row.cells
-        claim = next((c for c, record in claims.items() if statement.text.startswith(record["statement"])), "")
+        # Two claims may say the same of two languages, each judged in a preset of its own.
+        same = [c for c, record in claims.items() if statement.text.startswith(record["statement"])]
+        judged = {cell.label for cell in cells if cell.verdicts}
+        claim = next((c for c in same if judged == {p for p in records if c in _ids(records[p])}), next(iter(same), ""))
         if not claim:
             yield f"no claim says {statement.text}"
             continue

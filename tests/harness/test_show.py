@@ -96,7 +96,7 @@ def test_a_claim_has_one_line_with_what_decides_it_and_headlines_come_first(
     assert title.split()[:2] == ["foo", "quick:"]
     assert header.split() == ["Claim", "Decided", "by", "Measured", "Asked", "Published"]
     assert [row[:10].split() for row in rows] == [["✗", "first"], ["?", "second"], ["✓", "third-o"]]
-    told = [("outside", "3.10 ± 0.10", "≤ 2"), ("across its bound", "1.05 ± 0.15", "≥ 1"), ("-2.000 ± 0.050", "-2  ")]
+    told = [("outside", "3.10 ± 0.10", "≤ 2"), ("across its bound", "1.05 ± 0.15", "≥ 1"), ("−2.000 ± 0.050", "−2  ")]
     for row, words in zip(rows, told, strict=True):
         assert len(row.rstrip()) <= 80
         assert [word for word in words if word not in row] == []

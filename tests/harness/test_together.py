@@ -138,7 +138,7 @@ def test_a_seed_whose_need_failed_is_left_out_of_its_batch(toy: Any) -> None:
     needing = replace(
         stacks, needs=lambda config, seed: {"mood": Need(moody, Mood("raise" if seed == 1 else "fine"), 0)}
     )
-    card: Any = type("Card", (), {"slug": "card", "experiments": {"stacks": needing, "moody": moody}})()
+    card: Any = type("Card", (), {"slug": "card", "claims": (), "experiments": {"stacks": needing, "moody": moody}})()
     outcome = launch(plan(card, "quick", seeds=[0, 1, 2]), toy.store, progress=False)
     assert sorted((f.spec.experiment, f.spec.seed) for f in outcome.failed) == [("moody", 0), ("stacks", 1)]
     assert batches(toy) == [2]

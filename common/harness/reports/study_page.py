@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from common.harness.reports.lines import bound
 from common.harness.reports.marks import kind_chip, verdict_chip
 from common.harness.studies.claims import Judgement, Measurement, Quantity, plain
 from common.harness.studies.figure import Figure
 from common.harness.studies.study import Study
-from common.harness.studies.wording import criterion, duration, interval, number
+from common.harness.studies.wording import duration, interval, number
 
 SERVED = "../generated/reports"
 """Where the site serves a report's files, seen from docs/weeks/NN-slug.md."""
@@ -90,7 +91,7 @@ def _cells(measurement: Measurement) -> dict[str, str]:
         "Measured ± 95 % CI": escape(
             interval(measured, [estimate.low, estimate.high] if estimate.has_interval else None)
         ),
-        "Criterion": escape(criterion(quantity.criterion.lower, quantity.criterion.upper)),
+        "Criterion": escape(bound(str(quantity.criterion))),
         "Verdict": verdict_chip(measurement.verdict),
     }
 
