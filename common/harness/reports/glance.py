@@ -64,11 +64,11 @@ class Entry:
 
     @property
     def kind(self) -> str:
-        return str(self.record.get("kind", "scaled"))
+        return str(self.record["kind"])
 
     @property
     def headline(self) -> bool:
-        return bool(self.record.get("headline", False))
+        return bool(self.record["headline"])
 
 
 def entries(reports: Sequence[Report]) -> list[Entry]:

@@ -44,7 +44,7 @@ def read_reports(root: Path) -> list[Report]:
                 "counts": {verdict: counts[verdict] for verdict in VERDICTS},
                 "wall_seconds": provenance["wall_seconds"],
                 "missing": provenance["missing"],
-                "studies": provenance.get("studies", {}),
+                "studies": provenance["studies"],
                 "claims": records,
             }
         )

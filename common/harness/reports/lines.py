@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 from common.harness.runs import terminal
 from common.harness.studies.claims import VERDICTS, Judgement, Measurement, plain
@@ -13,31 +13,6 @@ from common.harness.studies.wording import criterion, interval, number
 
 Record = Mapping[str, Any]
 """A claim as `claims.json` has it."""
-
-
-class Line(NamedTuple):
-    """One line of a claims table: a claim, or one of the several quantities of the claim above it."""
-
-    text: str
-    published: str
-    measured: str
-    criterion: str
-    verdict: str
-    """Empty on the lines of single quantities."""
-
-
-def lines(record: Record) -> Iterator[Line]:
-    """The lines of a claims table that one claim takes."""
-    if not isinstance(record["criterion"], Mapping):
-        measured = interval(record["measured"], record["ci"])
-        yield Line(
-            record["statement"], number(record["published"]), measured, bound(record["criterion"]), record["verdict"]
-        )
-        return
-    yield Line(record["statement"], "", "", "all of these", record["verdict"])
-    for name, stated in record["criterion"].items():
-        measured = interval(record["measured"][name], record["ci"][name])
-        yield Line(f"· {name}", number(record["published"][name]), measured, bound(stated), "")
 
 
 def bound(text: str) -> str:

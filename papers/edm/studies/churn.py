@@ -137,7 +137,7 @@ def saved_by_churn(denoiser: str) -> Measure:
         return float((fd["none"] - fd["moderate"]) / rows["floor"].mean())
 
     amounts = tuple({"denoiser": denoiser, "amount": amount} for amount in ("none", "moderate"))
-    return replace(per_seed(saved, ("amount", "fd", "floor"), denoiser=denoiser), picks=amounts)
+    return per_seed(saved, ("amount", "fd", "floor"), amounts, denoiser=denoiser)
 
 
 def _over(first: str, second: str, letter: str) -> Quantity:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -109,7 +109,7 @@ def nfe_ratio(baseline: str) -> Measure:
         target, curve = pick(rows, reached)["error"].item(), pick(rows, edm)
         return published / evaluations_to_reach(list(curve["nfe"]), list(curve["error"]), target)
 
-    return replace(per_seed(ratio, ("nfe", "error")), picks=(reached, edm))
+    return per_seed(ratio, ("nfe", "error"), (reached, edm))
 
 
 _SEVERAL = Criterion(

@@ -161,7 +161,7 @@ def _fewer(rows: pd.DataFrame) -> float:
     return nfe / evaluations_to_match(list(written["nfe"]), list(written["nll"]), target)
 
 
-FEWER = replace(per_seed(_fewer, ("nll", "nfe")), picks=(UNANNEALED, WRITTEN))
+FEWER = per_seed(_fewer, ("nll", "nfe"), (UNANNEALED, WRITTEN))
 MEAN_RATIO = per_seed(
     lambda rows: float(euler_over_tweedie(rows, "nll", "nfe").mean()), ("nll", "nfe", "sampler"), model="sedd-uniform"
 )
