@@ -1,0 +1,1 @@
+"""Optimal transport: couplings of two samples."""
