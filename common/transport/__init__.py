@@ -1,1 +1,1 @@
-"""Optimal transport: couplings of two samples."""
+"""What papers on transport share: couplings of two samples, optimal and not."""
