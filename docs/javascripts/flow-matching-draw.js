@@ -5,7 +5,7 @@ const SHOWN = 3.2;
 const GAP = 0.15;
 const LIMIT = 240;
 const PARTICLES = 160;
-const FINE = 100;
+const FINE = 50;
 // Noise that is left at the end of both paths. The VP field is singular at t = 1, so VP stops where its noise is this.
 const SIGMA_MIN = 0.05;
 const BETA_MIN = 0.1;
@@ -39,24 +39,31 @@ function timeOfTotal(total) {
 // u_t(x) = sum_i w_i(x) u_t(x | x_i), w = softmax(-|x - mu_t(x_i)|^2 / 2 sigma_t^2). Theorem 3's u_t(x | x_i) is affine
 // in x_i, so the mean of the points with these weights, E[x1 | x], is all that is needed. Places are [x, y, x, y, ...].
 function marginalField(path, points) {
+  const xs = Float64Array.from(points, (point) => point[0]);
+  const ys = Float64Array.from(points, (point) => point[1]);
+  const logs = new Float64Array(points.length);
   return (places, t) => {
     const { signal, noise, signalRate, noiseRate } = path.at(t);
     const shrink = noiseRate / noise;
-    const logs = new Float64Array(points.length);
+    const scale = -1 / (2 * noise * noise);
     const velocity = new Float64Array(places.length);
     for (let k = 0; k < places.length; k += 2) {
       let top = -Infinity;
-      for (let i = 0; i < points.length; i++) {
-        const [dx, dy] = [places[k] - signal * points[i][0], places[k + 1] - signal * points[i][1]];
-        logs[i] = -(dx * dx + dy * dy) / (2 * noise * noise);
+      for (let i = 0; i < xs.length; i++) {
+        const dx = places[k] - signal * xs[i];
+        const dy = places[k + 1] - signal * ys[i];
+        logs[i] = scale * (dx * dx + dy * dy);
         if (logs[i] > top) top = logs[i];
       }
-      let [total, x, y] = [0, 0, 0];
-      for (let i = 0; i < points.length; i++) {
+      let total = 0;
+      let x = 0;
+      let y = 0;
+      for (let i = 0; i < xs.length; i++) {
+        if (logs[i] < top - 40) continue; // nothing beside the others, in the digits that a number has
         const weight = Math.exp(logs[i] - top);
         total += weight;
-        x += weight * points[i][0];
-        y += weight * points[i][1];
+        x += weight * xs[i];
+        y += weight * ys[i];
       }
       velocity[k] = shrink * (places[k] - (signal * x) / total) + (signalRate * x) / total;
       velocity[k + 1] = shrink * (places[k + 1] - (signal * y) / total) + (signalRate * y) / total;
@@ -90,37 +97,38 @@ function solve(field, start, times, step) {
   return { times, stops };
 }
 
+// Every `by`-th stop: enough to draw.
+const thinned = ({ times, stops }, by) => ({ times: times.filter((_, n) => n % by === 0), stops: stops.filter((_, n) => n % by === 0) });
+
 const uniformTimes = (end, steps) => Array.from({ length: steps + 1 }, (_, n) => (end * n) / steps);
 // Shorter steps towards the end, where both fields are steep.
 const fineTimes = (end) => uniformTimes(1, FINE).map((share) => end * (1 - (1 - share) ** 2));
 
 const pairs = (places) => Array.from({ length: places.length / 2 }, (_, k) => [places[2 * k], places[2 * k + 1]]);
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
-const distance = ([ax, ay], [bx, by]) => Math.hypot(ax - bx, ay - by);
+const distance = ([ax, ay], [bx, by]) => Math.sqrt((ax - bx) ** 2 + (ay - by) ** 2);
 const between = (a, b) => pairs(a).map((place, k) => distance(place, [b[2 * k], b[2 * k + 1]]));
 
-// The flow of the points along one path: by the solver, and as good as exactly by RK4 with 400 evaluations.
-function flow(path, points, start, name, evaluations) {
-  const exactField = marginalField(path, points);
+// The flow of the points along one path, as good as exactly: by RK4 with short steps.
+function exactFlow(path, points) {
+  const field = marginalField(path, points);
+  const exact = solve(field, NOISE, fineTimes(path.end), SOLVERS.RK4.step);
+  const end = exact.stops[FINE];
+  const length = exact.stops.slice(1).reduce((sum, stop, n) => sum + mean(between(stop, exact.stops[n])), 0);
+  return { field, end, exact: thinned(exact, 2), detour: length / mean(between(end, NOISE)) };
+}
+
+// The same flow by a solver with equal steps, and how far it is from the exact one.
+function solvedFlow(path, points, { field, end }, { calls, step }, evaluations) {
   let nfe = 0;
-  const field = (places, t) => {
+  const counted = (places, t) => {
     nfe += 1;
-    return exactField(places, t);
+    return field(places, t);
   };
-  const { calls, step } = SOLVERS[name];
-  const solved = solve(field, start, uniformTimes(path.end, evaluations / calls), step);
-  const exact = solve(exactField, start, fineTimes(path.end), SOLVERS.RK4.step);
-  const [end, exactEnd] = [solved.stops, exact.stops].map((stops) => stops[stops.length - 1]);
-  const lengths = exact.stops.slice(1).map((stop, n) => mean(between(stop, exact.stops[n])));
-  return {
-    field: exactField,
-    solved,
-    exact,
-    nfe,
-    error: mean(between(end, exactEnd)),
-    nearest: mean(pairs(end).map((place) => Math.min(...points.map((point) => distance(place, point))))),
-    detour: lengths.reduce((sum, length) => sum + length, 0) / mean(between(exactEnd, start)),
-  };
+  const solved = solve(counted, NOISE, uniformTimes(path.end, evaluations / calls), step);
+  const reached = solved.stops[solved.stops.length - 1];
+  const nearest = pairs(reached).map((place) => Math.min(...points.map((point) => distance(place, point))));
+  return { solved, nfe, error: mean(between(reached, end)), nearest: mean(nearest) };
 }
 
 // Normal draws from a 32-bit generator (mulberry32) by Box and Muller: the same particles on every visit.
@@ -193,7 +201,7 @@ const WIDGET = `
       </form>
     </div>
   </div>
-  <form class="controls" aria-label="Time">
+  <form class="controls clock" aria-label="Play">
     <div><button type="button" name="play">Play</button></div>
     <div class="wide"><label for="f-time">Time t, from noise to data <span class="value"></span></label>
       <input id="f-time" name="time" type="range" min="0" max="1" step="0.01" value="1"></div>
@@ -207,7 +215,7 @@ const down = (y) => (((SHOWN - y) / (2 * SHOWN)) * SIZE).toFixed(1);
 const dots = (places, colour, width) =>
   `<path d="${places.map(([x, y]) => `M${across(x)},${down(y)}h0`).join("")}" stroke="${colour}" stroke-width="${width}" stroke-linecap="round"/>`;
 
-// Where the particles are at time t: on the straight line between two stops, or where the path has stopped.
+// Where the particles are at time t: on the straight line between two stops.
 function placesAt({ times, stops }, t) {
   const next = times.findIndex((time) => time > t);
   if (next < 0) return stops[stops.length - 1];
@@ -245,6 +253,7 @@ function start(root) {
   const panels = [...root.querySelectorAll(".panels svg")];
   const names = Object.keys(PATHS);
   const history = [SHAPES[FIRST]];
+  let exact = { of: null };
   let flows = null;
   let pending = 0;
   let playing = 0;
@@ -265,11 +274,11 @@ function start(root) {
     const t = time();
     clock.querySelector(".value").textContent = t.toFixed(2);
     names.forEach((name, k) => {
-      const path = PATHS[name];
-      const { signal, noise } = path.at(Math.min(t, path.end));
+      const now = Math.min(t, PATHS[name].end);
+      const { signal, noise } = PATHS[name].at(now);
       const lines = settings.elements.lines.value;
-      const drawn = !flows ? "" : lines === "field" ? fieldLines(flows[k].field, Math.min(t, path.end)) : pathLines(flows[k][lines], t);
-      const places = flows ? placesAt(flows[k].solved, t) : NOISE;
+      const drawn = !flows ? "" : lines === "field" ? fieldLines(flows[k].field, now) : pathLines(flows[k][lines], now);
+      const places = flows ? placesAt(flows[k].solved, now) : NOISE;
       const words = `${name}: signal ${signal.toFixed(2)}, noise ${noise.toFixed(2)}`;
       panels[k].querySelector("g").innerHTML =
         `<svg width="340" height="340">${dots(points(), "var(--md-default-fg-color--lighter)", 6)}` +
@@ -283,10 +292,16 @@ function start(root) {
   const compute = () => {
     const [solver, evaluations] = [settings.elements.solver.value, Number(settings.elements.evaluations.value)];
     settings.querySelector(".value").textContent = evaluations;
-    flows = points().length ? names.map((name) => flow(PATHS[name], points(), NOISE, solver, evaluations)) : null;
+    if (exact.of !== points()) {
+      exact = { of: points(), flows: points().length ? names.map((name) => exactFlow(PATHS[name], points())) : null };
+    }
+    flows = exact.flows?.map((one, k) => ({
+      ...one,
+      ...solvedFlow(PATHS[names[k]], points(), one, SOLVERS[solver], evaluations),
+    }));
     const said = (name, { nfe, error, nearest, detour }) =>
       `${name}, ${nfe} evaluations: ${error.toFixed(3)} from the exact ends, ${nearest.toFixed(3)} from the nearest point. ` +
-      `Exact paths are ${detour.toFixed(2)} times as long as the way from start to end.`;
+      `Exact paths are ${detour.toFixed(2)} times as long as straight ones.`;
     const count = `${points().length} ${points().length === 1 ? "point" : "points"}${points().length < LIMIT ? "" : ", and no more fit"}`;
     root.querySelector("[role=status]").textContent = flows
       ? [`${count}; ${solver}; means over ${PARTICLES} particles.`, ...names.map((name, k) => said(name, flows[k]))].join("\n")
