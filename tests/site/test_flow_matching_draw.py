@@ -170,7 +170,7 @@ def given(page: Page, shape: str) -> tuple[Array, Array]:
     """The points of a ready shape and the particles' noise, (n, 2) each."""
     found: Any = page.evaluate(
         """async shape => {
-          const { SHAPES, NOISE } = await import('/javascripts/flow-matching-draw.js');
+          const { SHAPES, NOISE } = await import('/javascripts/flow-matching-flow.js');
           return [SHAPES[shape], [...NOISE]];
         }""",
         shape,
