@@ -154,8 +154,8 @@ def nfe_to(error: float, solver: str, first: dict[str, str], second: dict[str, s
 
 
 EXACT = (
-    "Exact marginal fields of eight Gaussians, on the diffusion path up to t = 0.999, before the velocity of a data set "
-    "is singular: all error is the solver's. "
+    "Exact marginal fields of eight Gaussians: all error is the solver's. The diffusion path ends at t = 0.999, before "
+    "the velocity of a data set is singular. "
 )
 NETWORKS = "The networks are those of the checkerboard. "
 ERROR = (

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
+from pathlib import Path
 from types import MappingProxyType
 
 import torch
@@ -22,10 +23,10 @@ from common.data import toy
 from common.diffusion.oracle import GaussianMixture
 from common.harness.studies.experiment import Run, at_least, positive
 from common.nets.mlp import MLP
-from common.training.loop import Sampler, TrainConfig, train
+from common.training.loop import Batch, TrainConfig, train
 from common.training.members import Members
 from common.training.stream import stream
-from papers.flow_matching.marginal import MixtureField
+from papers.flow_matching.marginal import MarginalField, Oracle
 from papers.flow_matching.path import OT, VE, VP, ConditionalPath
 from papers.flow_matching.solvers import Velocity
 
@@ -66,9 +67,9 @@ def mixture(std: float | None = None) -> GaussianMixture:
     return GaussianMixture(means, torch.full((len(means),), std or narrow, dtype=torch.float64))
 
 
-def exact_velocity(path: ConditionalPath, law: GaussianMixture) -> Velocity:
-    """The exact marginal velocity for points of several seeds at once: x (..., 2), t ()."""
-    field = MixtureField(path, law)
+def exact_velocity(path: ConditionalPath, law: Oracle) -> Velocity:
+    """The exact marginal velocity for points of several seeds at once: x (..., D), t ()."""
+    field = MarginalField(path, law)
     return lambda x, t: field.velocity(x.reshape(-1, x.shape[-1]), t).reshape(x.shape)
 
 
@@ -103,27 +104,40 @@ def networks(config: NetConfig, seeds: tuple[int, ...], device: str = "cpu") -> 
 
 
 def learn(
-    loss: Callable[..., Tensor], data: Sampler, config: NetConfig, seeds: tuple[int, ...], runs: tuple[Run, ...]
+    loss: Callable[..., Tensor],
+    sample: Callable[[int, Generator], Batch],
+    config: NetConfig,
+    seeds: tuple[int, ...],
+    runs: tuple[Run, ...],
+    checkpoint: Path | None = None,
 ) -> Members[MLP]:
-    """The networks of `seeds`, trained on `loss` with `data`: their averaged weights, in eval mode.
+    """The networks of `seeds`, trained on `loss` with batches of `sample`: their averaged weights, in eval mode.
 
-    Each seed draws its first weights, its batches and its noise from streams of its own.
+    Each seed draws its first weights, its batches and its noise from streams of its own, all on the CPU. `checkpoint`
+    is where a training is left, and taken up for more steps.
     """
     device = runs[0].device
     settings = TrainConfig(
         config.steps, config.batch, config.lr, ema_halflife=100_000, ema_rampup=0.1, log_every=max(1, config.steps // 8)
     )
-    generators = tuple(stream(seed, TRAINING, device) for seed in seeds)
+
+    def data(n: int, generator: Generator) -> Batch:
+        x_1, cond = sample(n, generator)
+        return x_1.to(device), {name: value.to(device) for name, value in cond.items()}
+
+    generators = tuple(stream(seed, TRAINING) for seed in seeds)
     members = networks(config, seeds, device)
-    return train(members, loss, data, settings, generators, log=tuple(run.log for run in runs)).ema
+    return train(
+        members, loss, data, settings, generators, log=tuple(run.log for run in runs), checkpoint=checkpoint
+    ).ema
 
 
-def drawn(sample: Callable[[int, Generator], Tensor]) -> Sampler:
+def drawn(sample: Callable[[int, Generator], Tensor]) -> Callable[[int, Generator], Batch]:
     """Training data without end: fresh points for each batch."""
     return lambda n, generator: (sample(n, generator), {})
 
 
-def noise(n: int, seeds: tuple[int, ...], device: str = "cpu", scale: float = 1.0) -> Tensor:
-    """(S, n, 2) float64: for each seed n draws of N(0, scale² I), the same for every method."""
-    draws = [torch.randn(n, 2, generator=stream(seed, SAMPLING), dtype=torch.float64) for seed in seeds]
-    return scale * torch.stack(draws).to(device)
+def noise(n: int, seeds: tuple[int, ...], device: str = "cpu", dim: int = 2) -> Tensor:
+    """(S, n, dim) float64: for each seed n draws of N(0, I), the same for every method."""
+    draws = [torch.randn(n, dim, generator=stream(seed, SAMPLING), dtype=torch.float64) for seed in seeds]
+    return torch.stack(draws).to(device)
