@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class PositionalEmbedding(nn.Module):
     """emb(c) = [sin(ω_i c), cos(ω_i c)], ω_i = 10000^{-i / (K/2 - 1)}, i = 0 .. K/2 - 1 (DDPM, as DDPM++ uses it).
 
-    c_noise: (B,) -> (B, K), K = `features`.
+    c_noise: (B,) -> (B, K), K = `features`; stacked for S members (`common.training.members`), (S, B) -> (S, B, K).
     """
 
     def __init__(self, features: int) -> None:
@@ -22,14 +22,15 @@ class PositionalEmbedding(nn.Module):
         self.omega: Tensor
 
     def forward(self, c_noise: Tensor) -> Tensor:
-        phase = torch.outer(c_noise, self.omega.to(c_noise.dtype))
-        return torch.cat([phase.sin(), phase.cos()], dim=1)
+        phase = _phase(c_noise, self.omega.to(c_noise.dtype))
+        return torch.cat([phase.sin(), phase.cos()], dim=-1)
 
 
 class FourierEmbedding(nn.Module):
     """emb(c) = [sin(2π f_i c), cos(2π f_i c)] with fixed f_i ~ N(0, scale²) (Song et al. 2021, NCSN++; scale 16).
 
-    c_noise: (B,) -> (B, K), K = `features`. The frequencies are a buffer: a checkpoint holds them.
+    c_noise: (B,) -> (B, K), K = `features`; stacked for S members, (S, B) -> (S, B, K). The frequencies are a buffer:
+    a checkpoint holds them.
     """
 
     def __init__(self, features: int, scale: float = 16.0, generator: torch.Generator | None = None) -> None:
@@ -38,20 +39,28 @@ class FourierEmbedding(nn.Module):
         self.freqs: Tensor
 
     def forward(self, c_noise: Tensor) -> Tensor:
-        phase = torch.outer(c_noise, 2 * math.pi * self.freqs.to(c_noise.dtype))
-        return torch.cat([phase.sin(), phase.cos()], dim=1)
+        phase = _phase(c_noise, 2 * math.pi * self.freqs.to(c_noise.dtype))
+        return torch.cat([phase.sin(), phase.cos()], dim=-1)
 
 
-def per_sample(c_noise: Tensor, x: Tensor) -> Tensor:
-    """c_noise as (B,) in x's dtype, from a scalar, (1,) or (B,); x: (B, ...). Raises ValueError on any other shape."""
+def _phase(c_noise: Tensor, omega: Tensor) -> Tensor:
+    """ω_i c: (B,), (K/2,) -> (B, K/2); of S members (S, B), (S, K/2) -> (S, B, K/2)."""
+    return c_noise[..., None] * (omega if omega.ndim == 1 else omega[:, None])
+
+
+def per_sample(c_noise: Tensor, x: Tensor, dims: int = 1) -> Tensor:
+    """c_noise as (B,) in x's dtype, from a scalar, (1,) or (B,); x: (B, ...). Raises ValueError on any other shape.
+
+    With `dims` 2, of S members: as (S, B), from these or from (S, B); x: (S, B, ...).
+    """
     c_noise = c_noise.to(device=x.device, dtype=x.dtype)
+    batch = x.shape[:dims]
     if c_noise.numel() == 1:
-        return c_noise.reshape(1).expand(x.shape[0])
-    if c_noise.shape != x.shape[:1]:
-        raise ValueError(
-            f"c_noise has shape {tuple(c_noise.shape)}; a batch of {x.shape[0]} takes () or ({x.shape[0]},)"
-        )
-    return c_noise
+        return c_noise.reshape(()).expand(batch)
+    if c_noise.shape not in (batch, batch[-1:]):
+        allowed = " or ".join(dict.fromkeys(["()", str(tuple(batch[-1:])), str(tuple(batch))]))
+        raise ValueError(f"c_noise has shape {tuple(c_noise.shape)}; a batch of {tuple(batch)} takes {allowed}")
+    return c_noise.expand(batch)
 
 
 def one_hot(class_labels: Tensor | None, label_dim: int, x: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""A perceptron with Fourier features of the noise level, alone and as S independent networks in one batch."""
+"""A perceptron with Fourier features of the noise level."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,12 @@ class MLP(nn.Module):
     starts at `gain` of its usual size: by default the network begins near zero, a preconditioned denoiser near
     c_skip x. Frequencies are N(0, `scale`²): c_noise = ¼ ln σ spans about 3 units, so scale 1 resolves it without
     aliasing. With no features c_noise itself is the input, as for a time in [0, 1].
+
+    Its weights may be stacks of S networks' (`common.training.members`): then x is (S, B, D), network s sees x[s] only,
+    and a layer is one batched product in place of S small ones.
     """
+
+    takes_stacked_weights: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -44,42 +49,26 @@ class MLP(nn.Module):
         self.out = linear(hidden, dim, generator, gain=gain)
 
     def forward(self, x: Tensor, c_noise: Tensor, class_labels: Tensor | None = None) -> Tensor:
-        """x: (B, D); c_noise: () or (B,); class_labels: (B,) whole numbers or (B, K) -> (B, D)."""
-        c_noise = per_sample(c_noise, x)
-        parts = [x, self.embed(c_noise) if self.embed is not None else c_noise[:, None]]
+        """x: (B, D); c_noise: () or (B,); class_labels: (B,) whole numbers or (B, K) -> (B, D).
+
+        Stacked, x: (S, B, D); c_noise: (), (B,) or (S, B); class_labels: (S, B) or (S, B, K) -> (S, B, D).
+        """
+        c_noise = per_sample(c_noise, x, x.ndim - 1)
+        parts = [x, self.embed(c_noise) if self.embed is not None else c_noise[..., None]]
         if self.label_dim:
-            parts.append(one_hot(class_labels, self.label_dim, x))
-        h = torch.cat(parts, dim=1)
+            labels = class_labels if class_labels is None or x.ndim == 2 else class_labels.flatten(0, 1)
+            parts.append(one_hot(labels, self.label_dim, x.flatten(0, -2)).unflatten(0, x.shape[:-1]))
+        h = torch.cat(parts, dim=-1)
         for layer in self.hidden:
-            h = F.silu(layer(h))
-        return self.out(h)
+            h = F.silu(affine(layer, h))
+        return affine(self.out, h)
 
 
-class BatchedMLP(nn.Module):
-    """S independent `MLP`s as one: F(x, c_noise) with x: (S, B, D), network s seeing x[s] only.
-
-    One bmm per layer in place of S small matmuls: several seeds of a toy train in about the time of one. `members` must
-    share their sizes; the stacked networks start as these members are.
-    """
-
-    def __init__(self, members: Sequence[MLP]) -> None:
-        super().__init__()
-        if not members or any(m.label_dim or m.embed is None for m in members):
-            raise ValueError("BatchedMLP takes one or more MLPs with Fourier features and without class labels")
-        layers = [[*m.hidden, m.out] for m in members]
-        self.freqs: Tensor
-        self.register_buffer("freqs", torch.stack([m.embed.freqs for m in members if m.embed is not None]))
-        self.weights = nn.ParameterList(
-            torch.stack([layer.weight.detach().t() for layer in same]) for same in zip(*layers, strict=True)
-        )
-        self.biases = nn.ParameterList(
-            torch.stack([layer.bias.detach()[None] for layer in same]) for same in zip(*layers, strict=True)
-        )
-
-    def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
-        """x: (S, B, D); c_noise: (), (B,) or (S, B) -> (S, B, D)."""
-        phase = 2 * torch.pi * c_noise.to(x.dtype).expand(x.shape[:2])[..., None] * self.freqs[:, None]
-        h = torch.cat([x, phase.sin(), phase.cos()], dim=-1)
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            h = F.silu(torch.baddbmm(bias, h, weight))
-        return torch.baddbmm(self.biases[-1], h, self.weights[-1])
+def affine(layer: nn.Module, x: Tensor) -> Tensor:
+    """x Wᵀ + b: (B, n_in) -> (B, n_out), with W: (n_out, n_in); of S stacked layers (S, B, n_in) -> (S, B, n_out)."""
+    weight, bias = layer.weight, layer.bias
+    assert isinstance(weight, Tensor)
+    assert isinstance(bias, Tensor)
+    if weight.ndim == 2:
+        return F.linear(x, weight, bias)
+    return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from common.nets.embedding import FourierEmbedding, PositionalEmbedding, one_hot, per_sample
 from common.nets.init import linear
-from common.nets.mlp import MLP, BatchedMLP
+from common.nets.mlp import MLP
 from common.nets.norm import GroupNorm
 from common.nets.unet_block import Conv, ResidualDown, UNetBlock
 
@@ -73,7 +73,7 @@ def test_labels_and_noise_levels_are_checked() -> None:
     assert per_sample(torch.tensor(0.5), x).tolist() == [0.5] * 4
     assert one_hot(torch.tensor([1, 0, 2, 1]), 3, x).argmax(1).tolist() == [1, 0, 2, 1]
     assert one_hot(None, 3, x).abs().sum() == 0
-    with pytest.raises(ValueError, match=r"c_noise has shape \(3,\); a batch of 4"):
+    with pytest.raises(ValueError, match=r"c_noise has shape \(3,\); a batch of \(4,\) takes \(\) or \(4,\)"):
         per_sample(torch.zeros(3), x)
     with pytest.raises(ValueError, match="class_labels has shape"):
         one_hot(torch.zeros(4, 2), 3, x)
@@ -98,24 +98,6 @@ def test_mlp_fits_a_function_of_x_noise_and_class() -> None:
 def test_mlp_starts_near_zero() -> None:
     x = torch.randn(64, 2, generator=seeded(0))
     assert MLP(2, generator=seeded(1))(x, torch.tensor(0.3)).abs().max() < 1e-3
-
-
-def test_batched_mlp_is_its_members_side_by_side() -> None:
-    members = [MLP(2, hidden=16, generator=seeded(s)).double() for s in range(3)]
-    for s, member in enumerate(members):
-        torch.nn.init.normal_(member.out.weight, generator=seeded(s))
-        torch.nn.init.normal_(member.get_parameter("hidden.0.bias"), generator=seeded(s))
-    batched = BatchedMLP(members).double()
-    x = torch.randn(3, 5, 2, generator=seeded(9), dtype=torch.float64)
-    c = torch.rand(3, 5, generator=seeded(8), dtype=torch.float64)
-    expected = torch.stack([member(x[s], c[s]) for s, member in enumerate(members)])
-    assert torch.allclose(batched(x, c), expected, rtol=1e-12)
-    shared = torch.stack([member(x[s], c[0]) for s, member in enumerate(members)])
-    assert torch.allclose(batched(x, c[0]), shared, rtol=1e-12)
-    # Independent: network 0 does not see the points of the others.
-    gradient = torch.autograd.grad(batched(x.requires_grad_(), c)[0].sum(), x)[0]
-    assert gradient[0].abs().min() > 0
-    assert gradient[1:].abs().max() == 0
 
 
 @pytest.mark.parametrize("channels", [8, 32, 160])
@@ -247,5 +229,3 @@ def test_perceptron_without_features_sees_the_time_as_one_more_coordinate() -> N
     torch.testing.assert_close(net(x, c[0]), net(x, c[:1].expand(5)))
     # Glorot's width of the last layer is kept with gain 1: U(-a, a) with a² = 6/11.
     assert 0.5 < float(net.out.weight.detach().abs().max()) <= math.sqrt(6 / 11)
-    with pytest.raises(ValueError, match="Fourier features"):
-        BatchedMLP([net])

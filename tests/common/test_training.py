@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from common.nets.ema import ema_beta
-from common.nets.mlp import MLP, BatchedMLP
 from common.nets.unet import UNet, ddpmpp
 from common.training.loop import NonFiniteLoss, TrainConfig, draw_from, train
 
@@ -212,23 +211,6 @@ def test_batches_are_uniform_and_keep_their_labels() -> None:
     assert (counts - 2000).abs().max() < 4.5 * 42
     with pytest.raises(ValueError, match="label has 3 entries; the data has 10"):
         draw_from(x0, label=torch.arange(3))
-
-
-def test_networks_trained_at_once_train_as_they_do_alone() -> None:
-    """Adam is blind to a gradient's scale well above its ε = 1e-8: so small a loss shows that nothing is averaged."""
-    members = [MLP(2, hidden=8, generator=seeded(s)).double() for s in range(2)]
-    data = torch.randn(64, 2, generator=seeded(0), dtype=torch.float64)
-
-    def pull(net: Any, x0: Tensor, generator: torch.Generator, **cond: Tensor) -> Tensor:
-        x = x0.expand(2, *x0.shape) if isinstance(net, BatchedMLP) else x0
-        return 1e-8 * (net(x, torch.tensor(0.3)) - 1.0).square().mean(-1)
-
-    config = TrainConfig(5, 16)
-    both = train(BatchedMLP(members), pull, data, config, seeded(3))
-    for s, member in enumerate(members):
-        alone = train(member, pull, data, config, seeded(3))
-        assert torch.allclose(both.network.weights[0][s].t(), alone.network.get_parameter("hidden.0.weight"), rtol=1e-9)
-        assert torch.allclose(both.ema.biases[-1][s, 0], alone.ema.out.bias, rtol=1e-9)
 
 
 @pytest.mark.parametrize(
