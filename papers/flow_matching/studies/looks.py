@@ -1,0 +1,75 @@
+"""What methods, paths and solvers are called in claims and figures, and how they are drawn: the one table of them.
+
+Colours are seaborn's colour-blind palette, and never the only difference. A path has the colour of the flow matching
+that is trained on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from common.harness.studies.panels import COLOURS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Look:
+    name: str
+    colour: str
+    marker: str
+    dash: str | tuple[float, tuple[float, ...]] = "-"
+    """A line style of matplotlib."""
+
+    def line(self) -> dict[str, Any]:
+        """The arguments of matplotlib's `plot` that draw it, with its name in the legend."""
+        return {"label": self.name, "color": self.colour, "marker": self.marker, "ls": self.dash}
+
+
+METHODS: Mapping[str, Look] = {
+    "fm-ot": Look("FM, OT", COLOURS[0], "o"),
+    "fm-vp": Look("FM, diffusion", COLOURS[3], "s", "--"),
+    "score": Look("score matching", COLOURS[2], "^", "-."),
+    "scoreflow": Look("ScoreFlow", COLOURS[4], "v", ":"),
+    "ddpm": Look("DDPM", COLOURS[7], "D", (0, (6, 2, 1, 2, 1, 2))),
+}
+"""By the name of the objective (`papers.flow_matching.objective.OBJECTIVES`), in the order of the figures. "FM,
+diffusion" is the paper's "FM w/ Diffusion": on the VP path."""
+
+PATHS: Mapping[str, Look] = {
+    "ot": Look("OT", COLOURS[0], "o"),
+    "vp": Look("VP", COLOURS[3], "s", "--"),
+    "ve": Look("VE", COLOURS[1], "^", "-."),
+}
+"""Conditional paths."""
+
+SOLVERS: Mapping[str, Look] = {
+    "euler": Look("Euler", COLOURS[5], "v", ":"),
+    "midpoint": Look("midpoint", COLOURS[9], "o"),
+    "rk4": Look("RK4", "black", "D", "--"),
+    "dopri5": Look("dopri5", COLOURS[1], "s", "-."),
+}
+
+
+def ticks(axes: Axes, places: Iterable[float], **settings: object) -> None:
+    """A logarithmic horizontal axis of whole numbers, with a tick at each of `places` and nowhere else."""
+    from matplotlib.ticker import NullLocator
+
+    numbers = sorted({round(place) for place in places})
+    axes.set(xscale="log", **settings)
+    axes.set_xticks(numbers, [str(number) for number in numbers])
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def legend(figure: Figure, columns: int) -> None:
+    """One legend for all panels, below them: each name once."""
+    named = [axes.get_legend_handles_labels() for axes in figure.axes]
+    by_name = {label: handle for handles, labels in named for handle, label in zip(handles, labels, strict=True)}
+    settings = {"ncols": columns, "frameon": False, "fontsize": "small"}
+    figure.legend([*by_name.values()], [*by_name], loc="outside lower center", **settings)
