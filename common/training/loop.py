@@ -1,14 +1,15 @@
 """The training loop: Adam, a warm-up, gradient clipping, an average of the weights, and a stop that can be resumed.
 
 A resumed run equals an unbroken one bit for bit (on one thread): the checkpoint holds the weights, their average, the
-moments of Adam and the states of both random streams.
+moments of Adam and the states of all random streams. Several seeds train as one network (`members`), each as it does
+alone, to rounding.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -19,25 +20,36 @@ from torch import Tensor, nn
 from common.nets.ema import averaged, ema_beta, update_ema
 from common.training.allocator import keep_freed_memory
 from common.training.checkpoint import load_checkpoint, save_checkpoint
+from common.training.members import Generators, Members, clip_members_
 
 Net = TypeVar("Net", bound=nn.Module)
 Batch = tuple[Tensor, Mapping[str, Tensor]]
 Sampler = Callable[[int, torch.Generator], Batch]
 """(batch size, generator) -> x0: (B, *D), and the conditioning that goes with it, each (B, ...)."""
 
+Log = Callable[..., None]
+"""log(step=..., loss=..., lr=..., grad_norm=... if clipped)."""
+
 
 class Loss(Protocol):
-    """loss(net, x0, generator, **cond) -> per-sample values: (B,), or (S, B) for S networks trained at once."""
+    """loss(net, x0, generator, **cond) -> per-sample values (B,).
 
-    def __call__(self, net: Any, x0: Tensor, generator: torch.Generator, **cond: Tensor) -> Tensor: ...
+    For S networks trained at once x0 is (S, B, *D), cond likewise, `generator` a tuple of S, and the values (S, B).
+    """
+
+    def __call__(self, net: Any, x0: Tensor, generator: Any, **cond: Tensor) -> Tensor: ...
 
 
 class NonFiniteLoss(ArithmeticError):
-    """The loss is NaN or infinite: training stops at `step` rather than going on with ruined weights."""
+    """The loss is NaN or infinite: training stops at `step` rather than going on with ruined weights.
 
-    def __init__(self, step: int, value: float) -> None:
-        super().__init__(f"the loss is {value} at step {step}; lower the learning rate or clip the gradient")
-        self.step, self.value = step, value
+    `member` is the one whose loss it is where several networks are trained at once.
+    """
+
+    def __init__(self, step: int, value: float, member: int | None = None) -> None:
+        whose = "" if member is None else f" of member {member}"
+        super().__init__(f"the loss{whose} is {value} at step {step}; lower the learning rate or clip the gradient")
+        self.step, self.value, self.member = step, value, member
 
 
 @dataclass(frozen=True)
@@ -113,9 +125,9 @@ def train(
     loss: Loss,
     data: Tensor | Sampler,
     config: TrainConfig,
-    generator: torch.Generator,
+    generator: Generators,
     *,
-    log: Callable[..., None] = _silent,
+    log: Log | tuple[Log, ...] = _silent,
     checkpoint: Path | None = None,
 ) -> Trained[Net]:
     """Minimise E[loss] over the network's weights, in place.
@@ -123,12 +135,19 @@ def train(
     network     trained where it is: on its own device, in its own dtype
     data        x0: (n, *D) on the network's device, or a `Sampler`
     generator   the source of batches, noise levels, noise and dropout; its device is the network's, or the CPU
-    log         log(step=..., loss=..., lr=..., grad_norm=... if clipped) every `log_every` steps, with the mean loss
+    log         called every `log_every` steps, with the mean loss since the last call
     checkpoint  where to leave the state; a state found there is taken up
 
+    With `Members` of S networks, `generator` is a tuple of S, and so is `log` where it is given. Each member draws its
+    batches, noise and dropout from its own generator, has its gradient clipped by its own norm, and its own log.
+
     Layers that draw for themselves (dropout) follow torch's default stream, which is seeded from `generator` and put
-    back at the end. Raises NonFiniteLoss, and ValueError where the checkpoint was left by a different configuration.
+    back at the end. Raises NonFiniteLoss; ValueError where the checkpoint was left by a different configuration, or
+    where there are not as many generators or logs as networks.
     """
+    members = network.members if isinstance(network, Members) else None
+    generators = _one_each("generator", generator, members)
+    meter = _Meter(_one_each("log", (_silent,) * members if members and log is _silent else log, members))
     sample = draw_from(data) if isinstance(data, Tensor) else data
     device = next(network.parameters()).device
     if device.type == "cpu":
@@ -138,34 +157,83 @@ def train(
     parameters = list(network.parameters())
     optimizer = torch.optim.Adam(parameters, lr=config.lr, betas=config.betas, fused=True)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
-        state = _State(network, ema, optimizer, generator, config)
+        seeds = [int(torch.randint(2**62, (), generator=own, device=own.device)) for own in generators]
+        if isinstance(network, Members):
+            network.seed(seeds)
+        else:
+            torch.manual_seed(seeds[0])
+        state = _State(network, ema, optimizer, generators, config)
         first = state.load(checkpoint) if checkpoint is not None and checkpoint.exists() else 0
-        total, count = 0.0, 0
         for step in range(first, config.steps):
             images_seen = step * config.batch_size
             optimizer.param_groups[0]["lr"] = config.learning_rate(images_seen)
-            x0, cond = sample(config.batch_size, generator)
-            per_sample = loss(network, x0, generator, **cond)
-            if not math.isfinite(shown := float(per_sample.detach().mean())):
-                raise NonFiniteLoss(step, shown)
+            batches = [sample(config.batch_size, own) for own in generators]
+            x0, cond = batches[0] if members is None else _side_by_side(batches)
+            losses = _per_network(loss(network, x0, generator, **cond), members)
+            meter.add(losses, step)
             optimizer.zero_grad(set_to_none=True)
-            # Mean over the batch, and sum over networks trained at once: each has the gradient that it has alone.
-            per_sample.mean(dim=-1).sum().backward()
-            norm = None if config.clip is None else nn.utils.clip_grad_norm_(parameters, config.clip)
+            # Summed over networks trained at once: each has the gradient that it has alone.
+            losses.sum().backward()
+            norm = None
+            if config.clip is not None:
+                clip_ = nn.utils.clip_grad_norm_ if members is None else clip_members_
+                norm = clip_(parameters, config.clip)
             optimizer.step()
             if config.ema_halflife is not None:
                 beta = ema_beta(config.batch_size, config.ema_halflife, images_seen, config.ema_rampup)
                 update_ema(ema, network, beta)
-            total, count = total + shown, count + 1
             if config.log_every and (step + 1) % config.log_every == 0:
-                clipped = {} if norm is None else {"grad_norm": float(norm)}
-                log(step=step + 1, loss=total / count, lr=optimizer.param_groups[0]["lr"], **clipped)
-                total, count = 0.0, 0
+                meter.log(step + 1, optimizer.param_groups[0]["lr"], norm)
             due = config.checkpoint_every and (step + 1) % config.checkpoint_every == 0
             if checkpoint is not None and (due or step + 1 == config.steps):
                 state.save(checkpoint, step + 1)
     return Trained(network.eval(), ema, config.steps)
+
+
+def _one_each(what: str, given: Any, members: int | None) -> tuple[Any, ...]:
+    """One of what is `given` for each network: a tuple of S for S members, itself for one network."""
+    if members is None and not isinstance(given, tuple):
+        return (given,)
+    if members is not None and isinstance(given, tuple) and len(given) == members:
+        return given
+    found = f"a tuple of {len(given)}" if isinstance(given, tuple) else "one alone"
+    wanted = "one network takes one alone" if members is None else f"{members} members take a tuple of {members}"
+    raise ValueError(f"{what} is {found}; {wanted}")
+
+
+def _side_by_side(batches: Sequence[Batch]) -> Batch:
+    """The batches of S members as one: x0 (S, B, *D), cond each (S, B, ...)."""
+    names = batches[0][1]
+    return torch.stack([x for x, _ in batches]), {name: torch.stack([c[name] for _, c in batches]) for name in names}
+
+
+def _per_network(per_sample: Tensor, members: int | None) -> Tensor:
+    """The mean over the batch: () for one network, (S,) for S members. Raises ValueError for values of other shapes."""
+    if (members is None and per_sample.ndim != 1) or (members is not None and per_sample.shape[:-1] != (members,)):
+        allowed = "(B,) for one network" if members is None else f"({members}, B) for {members} members"
+        raise ValueError(f"the loss returned values of shape {tuple(per_sample.shape)}; it must be {allowed}")
+    return per_sample.mean(dim=-1)
+
+
+class _Meter:
+    """The mean loss of each network since its last entry in its log."""
+
+    def __init__(self, logs: tuple[Log, ...]) -> None:
+        self._logs, self._values = logs, list[list[float]]()
+
+    def add(self, losses: Tensor, step: int) -> None:
+        """Raises NonFiniteLoss where one is not finite, and names it."""
+        values = losses.detach().reshape(-1).tolist()
+        for member, value in enumerate(values):
+            if not math.isfinite(value):
+                raise NonFiniteLoss(step, value, member if losses.ndim else None)
+        self._values.append(values)
+
+    def log(self, step: int, lr: float, norm: Tensor | None) -> None:
+        for index, log in enumerate(self._logs):
+            loss = sum(values[index] for values in self._values) / len(self._values)
+            log(step=step, loss=loss, lr=lr, **({} if norm is None else {"grad_norm": float(norm.reshape(-1)[index])}))
+        self._values.clear()
 
 
 @dataclass(frozen=True)
@@ -175,7 +243,7 @@ class _State:
     network: nn.Module
     ema: nn.Module
     optimizer: torch.optim.Optimizer
-    generator: torch.Generator
+    generators: tuple[torch.Generator, ...]
     config: TrainConfig
 
     def save(self, path: Path, step: int) -> None:
@@ -184,12 +252,16 @@ class _State:
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{key}": value for key, value in moments.items()}
         tensors |= {f"rng.{key}": value for key, value in self._streams().items()}
-        save_checkpoint(path, tensors, {"step": step, "config": dataclasses.asdict(self.config)})
+        meta = {"step": step, "config": dataclasses.asdict(self.config), "members": self._members}
+        save_checkpoint(path, tensors, meta)
 
     def load(self, path: Path) -> int:
         """Put the state of `path` in place; returns the number of steps made."""
         tensors, meta = load_checkpoint(path)
         self._check(path, meta["config"])
+        if (found := meta.get("members")) != self._members:
+            found, own = (f"{count} members" if count else "one network" for count in (found, self._members))
+            raise ValueError(f"{path} was left by a run of {found}, not of {own}; remove it to start anew")
         self.network.load_state_dict(_under("network.", tensors))
         self.ema.load_state_dict(_under("ema.", tensors))
         adam = self.optimizer.state_dict()
@@ -202,7 +274,10 @@ class _State:
                     for key, value in moments.items()
                 }
         self.optimizer.load_state_dict(adam)
-        self.generator.set_state(tensors["rng.generator"])
+        for name, generator in self._generators().items():
+            generator.set_state(tensors[f"rng.{name}"])
+        if isinstance(self.network, Members):
+            self.network.streams = [tensors[f"rng.member.{s}"] for s in range(self.network.members)]
         torch.set_rng_state(tensors["rng.default"])
         if "rng.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["rng.cuda"], self._device)
@@ -212,8 +287,20 @@ class _State:
     def _device(self) -> torch.device:
         return next(self.network.parameters()).device
 
+    @property
+    def _members(self) -> int | None:
+        return self.network.members if isinstance(self.network, Members) else None
+
+    def _generators(self) -> dict[str, torch.Generator]:
+        if self._members is None:
+            return {"generator": self.generators[0]}
+        return {f"generator.{s}": generator for s, generator in enumerate(self.generators)}
+
     def _streams(self) -> dict[str, Tensor]:
-        streams = {"generator": self.generator.get_state(), "default": torch.get_rng_state()}
+        streams = {name: generator.get_state() for name, generator in self._generators().items()}
+        streams["default"] = torch.get_rng_state()
+        if isinstance(self.network, Members):
+            streams |= {f"member.{s}": state for s, state in enumerate(self.network.streams)}
         if self._device.type == "cuda":
             streams["cuda"] = torch.cuda.get_rng_state(self._device)
         return streams

@@ -7,7 +7,7 @@ one `torch.Generator`, or for S members a tuple of S.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -143,6 +143,21 @@ class Members(nn.Module, Generic[Net]):
                 torch.set_rng_state(self._streams[s])
             yield
             self._streams[s] = torch.cuda.get_rng_state(device) if cuda else torch.get_rng_state()
+
+
+@torch.no_grad()
+def clip_members_(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+    """Scale each member's gradient, in place, to a norm of at most `max_norm`; returns the norms that it had: (S,).
+
+    The norm is over the member's slice of every parameter (S, ...); `torch.nn.utils.clip_grad_norm_` for each alone.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norms = torch.stack([torch.linalg.vector_norm(g.reshape(len(g), -1), dim=1) for g in gradients])
+    norm = torch.linalg.vector_norm(norms, dim=0)
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(scale.view(-1, *[1] * (gradient.ndim - 1)))
+    return norm
 
 
 def _architecture(network: nn.Module) -> list[object]:

@@ -1,8 +1,9 @@
-"""Several networks as one: the same functions side by side, each with its own draws."""
+"""Several networks as one: the same functions side by side, each with its own draws, and trained as each alone."""
 
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 
 from common.nets.mlp import MLP
 from common.nets.unet import UNet, ddpmpp
-from common.training.members import Members, each, normal, uniform
+from common.training import loop
+from common.training.loop import NonFiniteLoss, TrainConfig, Trained, draw_from, train
+from common.training.members import Generators, Members, each, normal, uniform
 
 torch.set_num_threads(1)
 
@@ -158,3 +161,126 @@ def test_what_cannot_be_stacked_is_named() -> None:
         Members([MLP(2), MLP(3)])
     with pytest.raises(ValueError, match=r"x has shape \(3, 5, 2\); 2 members take \(2, B, ...\)"):
         Members([MLP(2), MLP(2)])(torch.zeros(3, 5, 2), torch.tensor(0.0))
+
+
+def denoising(net: Any, x0: Tensor, generator: Generators, **cond: Tensor) -> Tensor:
+    """One loss for one network and for several: x0 (B, *D) or (S, B, *D)."""
+    batch = x0.shape[: 2 if isinstance(generator, tuple) else 1]
+    t = uniform(batch, generator, x0.dtype)
+    eps = normal(x0.shape, generator, x0.dtype)
+    error = net(x0 + t.reshape(*batch, *[1] * (x0.ndim - len(batch))) * eps, t, **cond) - eps
+    return error.square().flatten(len(batch)).mean(-1)
+
+
+class Setting:
+    """Networks that start unlike, data, and a training in which clipping, average and warm-up all matter."""
+
+    def __init__(self, kind: str) -> None:
+        images = kind == "unet"
+        shape = (1, 8, 8) if images else (2,)
+        x0 = normal((40, *shape), seeded(0), torch.float64)
+        self.data = draw_from(x0) if images else draw_from(x0, class_labels=torch.arange(40) % 3)
+        self.images = images
+        self.config = TrainConfig(
+            7, 8, lr=0.01, lr_rampup=24, ema_halflife=40.0, ema_rampup=0.5, clip=0.05, log_every=1
+        )
+
+    def network(self, s: int) -> Any:
+        return unet(s, dropout=0.2) if self.images else scattered(MLP(2, hidden=8, label_dim=3, generator=seeded(s)), s)
+
+    def together(self, seeds: tuple[int, ...], **others: Any) -> Trained[Members[Any]]:
+        generators = tuple(seeded(100 + s) for s in seeds)
+        return train(Members([self.network(s) for s in seeds]), denoising, self.data, self.config, generators, **others)
+
+    def alone(self, s: int, **others: Any) -> Trained[Any]:
+        return train(self.network(s), denoising, self.data, self.config, seeded(100 + s), **others)
+
+
+def distance(one: nn.Module, other: nn.Module) -> float:
+    """The greatest difference of a weight."""
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return max(float((a.double() - b.double()).abs().max()) for a, b in pairs)
+
+
+KINDS = ("perceptron", "unet")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_member_among_others_trains_as_it_does_alone(kind: str) -> None:
+    setting, seeds = Setting(kind), (4, 0, 2)
+    entries: list[list[dict[str, float]]] = [[] for _ in seeds]
+    logs = tuple(lambda own=own, **metrics: own.append(metrics) for own in entries)
+    both = setting.together(seeds, log=logs)
+    for s, seed in enumerate(seeds):
+        own: list[dict[str, float]] = []
+        alone = setting.alone(seed, log=lambda own=own, **metrics: own.append(metrics))
+        # Sums run in another order, in float64.
+        assert distance(both.network.member(s), alone.network) < 1e-9
+        assert distance(both.ema.member(s), alone.ema) < 1e-9
+        assert [list(entry) for entry in entries[s]] == [list(entry) for entry in own]
+        for entry, expected in zip(entries[s], own, strict=True):
+            assert entry == pytest.approx(expected, rel=1e-9)
+        # What is compared is no triviality: the gradient is clipped, and the weights go elsewhere than the average.
+        assert all(entry["grad_norm"] > 0.05 for entry in own)
+        assert distance(alone.network, alone.ema) > 1e-3
+        assert distance(alone.network, setting.network(seed)) > 1e-2
+
+
+def test_a_norm_over_all_members_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison above tells a joint clipping from one of each."""
+    setting, seeds = Setting("perceptron"), (4, 0, 2)
+    alone = setting.alone(0)
+    monkeypatch.setattr(loop, "clip_members_", lambda p, norm: nn.utils.clip_grad_norm_(p, norm).expand(len(seeds)))
+    assert distance(setting.together(seeds).network.member(1), alone.network) > 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_resumed_training_of_members_is_the_unbroken_one_bit_for_bit(kind: str, tmp_path: Path) -> None:
+    setting, path = Setting(kind), tmp_path / "state.safetensors"
+    whole = setting.together((0, 1))
+    short = Setting(kind)
+    short.config = TrainConfig(**{**vars(setting.config), "steps": 3})
+    short.together((0, 1), checkpoint=path)
+    # Other generators, and another state of the default stream: neither may matter any more.
+    torch.manual_seed(999)
+    nets = Members([setting.network(s) for s in (0, 1)])
+    resumed = train(nets, denoising, setting.data, setting.config, (seeded(5), seeded(6)), checkpoint=path)
+    assert distance(resumed.network, whole.network) == 0
+    assert distance(resumed.ema, whole.ema) == 0
+    with pytest.raises(ValueError, match="was left by a run of 2 members, not of 3 members; remove it"):
+        setting.together((0, 1, 2), checkpoint=path)
+    with pytest.raises(ValueError, match="was left by a run of 2 members, not of one network; remove it"):
+        setting.alone(0, checkpoint=path)
+
+
+def test_the_member_whose_loss_is_not_finite_is_named() -> None:
+    def diverges(net: Any, x0: Tensor, generator: Generators, **cond: Tensor) -> Tensor:
+        return denoising(net, x0, generator, **cond) * torch.tensor([[1.0], [torch.inf], [1.0]])
+
+    setting = Setting("perceptron")
+    generators = (seeded(0), seeded(1), seeded(2))
+    nets = Members([setting.network(s) for s in range(3)])
+    with pytest.raises(NonFiniteLoss, match="the loss of member 1 is inf at step 0") as caught:
+        train(nets, diverges, setting.data, setting.config, generators)
+    assert caught.value.member == 1
+
+
+def test_networks_generators_logs_and_losses_must_be_as_many() -> None:
+    setting = Setting("perceptron")
+    pair = Members([setting.network(s) for s in range(2)])
+
+    def attempt(net: nn.Module, generator: Any, loss: Any = denoising, **others: Any) -> None:
+        train(net, loss, setting.data, setting.config, generator, **others)
+
+    with pytest.raises(ValueError, match="generator is one alone; 2 members take a tuple of 2"):
+        attempt(pair, seeded(0))
+    with pytest.raises(ValueError, match="generator is a tuple of 1; 2 members take a tuple of 2"):
+        attempt(pair, (seeded(0),))
+    with pytest.raises(ValueError, match="generator is a tuple of 2; one network takes one alone"):
+        attempt(setting.network(0), (seeded(0), seeded(1)))
+    with pytest.raises(ValueError, match="log is one alone; 2 members take a tuple of 2"):
+        attempt(pair, (seeded(0), seeded(1)), log=print)
+    with pytest.raises(ValueError, match=r"values of shape \(8,\); it must be \(2, B\) for 2 members"):
+        attempt(pair, (seeded(0), seeded(1)), lambda *a, **k: denoising(*a, **k).mean(0))
+    with pytest.raises(ValueError, match=r"values of shape \(8, 2\); it must be \(B,\) for one network"):
+        attempt(setting.network(0), seeded(0), lambda *a, **k: denoising(*a, **k)[:, None].expand(8, 2))
