@@ -113,7 +113,8 @@ def dopri5(
         raise ValueError(f"atol and rtol are {atol} and {rtol}; they must be positive")
 
     def field(t: Tensor, x: Tensor) -> Tensor:
-        v = velocity(x, t).to(x)
+        # torchdiffeq's trial for the first step may lie beyond t_1, where there may be no velocity.
+        v = velocity(x, t.clamp(min(t_0, t_1), max(t_0, t_1))).to(x)
         if not bool(v.isfinite().all()):  # the adaptive solver would shrink its step for ever
             raise RuntimeError(f"the velocity is not finite at t = {float(t):g}")
         return v
