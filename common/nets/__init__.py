@@ -1,1 +1,1 @@
-"""Backbones F_θ(x, c_noise): a perceptron for points of a plane, the U-Nets of Song et al., a transformer."""
+"""Backbones F_θ(x, c_noise): perceptrons for points and for digits, the U-Nets of Song et al., a transformer."""

@@ -1,1 +1,1 @@
-"""One training loop for every paper, its checkpoints, and the safe loading of published ones."""
+"""One training loop for every paper, for one seed or several; checkpoints; the safe loading of published ones."""

@@ -7,7 +7,7 @@ that both marginals are kept throughout.
 
     bridge.py      Section 3: bridges, and what a network regresses on to make a mixture of them Markov
     process.py     simulation, either way in time, and the probability flow
-    coupling.py    the pairs that one can start from
+    coupling.py    the pairs that IPF starts from; all others are in common/transport
     imf.py         Algorithm 1, and its relatives in one alternation
     dsb.py         what DSB, the method that it replaces, regresses on
     gaussian.py    the exact answer between Gaussians: the bridge, and every iterate of IMF and of IPF

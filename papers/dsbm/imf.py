@@ -23,6 +23,7 @@ from torch import Generator, Tensor, nn
 
 from common.nets.mlp import MLP
 from common.training.loop import Batch, Loss, TrainConfig, train
+from common.transport.coupling import Coupling, Pairs
 from papers.dsbm.bridge import (
     T_EPS,
     TARGETS,
@@ -32,7 +33,6 @@ from papers.dsbm.bridge import (
     check_sigma,
     flow_target,
 )
-from papers.dsbm.coupling import Coupling, Pairs
 from papers.dsbm.process import Drift, simulate
 
 Epoch = Callable[[Generator], Regression]

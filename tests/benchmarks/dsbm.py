@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from common.harness.runs.provenance import cpu_model
 from common.training.allocator import keep_freed_memory
 from common.training.loop import TrainConfig, train
-from papers.dsbm.coupling import Coupling, independent, minibatch_ot, minibatch_sinkhorn
+from common.transport.coupling import Coupling, independent, minibatch_ot, minibatch_sinkhorn
 from papers.dsbm.imf import Cache, IMFConfig, Pass, matching, network, squared_error
 
 REPORT = Path(__file__).resolve().parents[2] / "reports" / "benchmarks"

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from torch import Generator, Tensor, nn
 
 from common.harness.studies.panels import COLOURS
+from common.transport.coupling import Coupling, independent, minibatch_ot, minibatch_sinkhorn
 from papers.dsbm.bridge import Direction
-from papers.dsbm.coupling import Coupling, independent, minibatch_ot, minibatch_sinkhorn, reference
+from papers.dsbm.coupling import reference
 from papers.dsbm.dsb import StepNetwork, mean_matching
 from papers.dsbm.imf import IMFConfig, Method, alternate, flow_matching, matching, network
 from papers.dsbm.process import Drift, probability_flow, reversed_flow

@@ -27,8 +27,9 @@ from common.metrics.frechet import fd_digits, fd_mnist
 from common.nets.unet import ddpmpp
 from common.training.checkpoint import save_checkpoint
 from common.training.stream import stream
+from common.transport.coupling import independent
 from papers.dsbm.bridge import Direction
-from papers.dsbm.coupling import independent, reference
+from papers.dsbm.coupling import reference
 from papers.dsbm.imf import IMFConfig, Method, alternate, matching
 from papers.dsbm.studies.drawing import sheet
 from papers.dsbm.studies.methods import CHOICE, TEST, TRAIN, TRAINED, WEIGHTS

@@ -8,15 +8,12 @@ gets it too. The networks have no class labels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from common.harness.studies.experiment import at_least, one_of
-from common.nets.embedding import PositionalEmbedding
-from common.nets.init import linear
-from common.nets.mlp import MLP
+from common.nets.perceptron import Perceptron
 from common.nets.unet import ddpmpp
 from common.training.loop import Batch, Sampler, TrainConfig, draw_from
 from common.training.stream import stream
@@ -56,28 +53,6 @@ class AblationConfig:
         one_of(DATASETS, self, "dataset")
         at_least(1, self, "resolution", "images", "batch", "width", "blocks", "n_samples")
         at_least(0, self, "levels", "checkpoint_every")
-
-
-class Perceptron(nn.Module):
-    """MLP(x, c_noise) + g(c_noise) x on flattened images, with a gain g per pixel: what is left of a U-Net's skip
-    connections, along which the noise in x reaches the output. x: (B, *shape).
-
-    It is told of c_noise as DDPM++ is, for under VP c_noise runs to 999, far beyond what Fourier features of unit scale
-    can resolve.
-    """
-
-    FEATURES = 32
-
-    def __init__(self, shape: tuple[int, ...], hidden: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.embed = PositionalEmbedding(self.FEATURES)
-        self.mlp = MLP(prod(shape), hidden=hidden, features=self.FEATURES, generator=generator)
-        self.mlp.embed = self.embed  # type: ignore[assignment]  # declared as Fourier features; called alike
-        self.gain = linear(self.FEATURES, prod(shape), generator, gain=1e-5)
-
-    def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
-        flat = x.flatten(1)
-        return (self.mlp(flat, c_noise) + self.gain(self.embed(c_noise)) * flat).reshape(x.shape)
 
 
 def denoiser_of(config: AblationConfig, shape: tuple[int, ...], seed: int) -> Preconditioned:

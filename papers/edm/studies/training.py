@@ -22,6 +22,7 @@ from common.harness.studies.figure import Figure, Results
 from common.harness.studies.measures import Measure, paired_ratio
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
+from common.nets import small_unet
 from common.training.checkpoint import save_checkpoint
 from common.training.loop import train
 from common.training.stream import stream
@@ -38,7 +39,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
 _QUICK = AblationConfig("E", "digits", 8, images=600 * 128, batch=128, width=256, n_samples=1797)
-_SMALL = AblationConfig("E", "mnist", 16, images=1500 * 64, batch=64, width=8, levels=2, checkpoint_every=500)
+_SMALL = AblationConfig(
+    "E",
+    "mnist",
+    resolution=small_unet.RESOLUTION,
+    images=small_unet.IMAGES,
+    batch=small_unet.BATCH,
+    width=small_unet.WIDTH,
+    levels=small_unet.LEVELS,
+    blocks=small_unet.BLOCKS,
+    checkpoint_every=500,
+)
 _GPU = tuple(
     AblationConfig("E", dataset, 32, images, 512, width, 3, blocks, n_samples, checkpoint_every=2000)
     for dataset, images, width, blocks, n_samples in (

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from common.nets.ema import ema_beta
 from common.training.loop import Trained
+from common.transport.coupling import independent, minibatch_sinkhorn
 from papers.dsbm import imf
 from papers.dsbm.bridge import Direction, Regression
-from papers.dsbm.coupling import independent, minibatch_sinkhorn, reference
+from papers.dsbm.coupling import reference
 from papers.dsbm.dsb import zero_drift
 from papers.dsbm.imf import (
     Cache,

@@ -4,8 +4,12 @@ from dataclasses import replace
 
 import torch
 
+from common.nets.small_unet import IMAGES, RESOLUTION, small_unet
+from common.training.stream import stream
 from papers.edm.configs import VP_CONFIGS
-from papers.edm.studies.networks import at_scale, batches
+from papers.edm.studies.images import INITIAL
+from papers.edm.studies.networks import at_scale, batches, denoiser_of
+from papers.edm.studies.training import training
 from tests.papers.edm.made import TINY
 
 
@@ -38,3 +42,18 @@ def test_batches_are_mirrored_augmented_and_labelled_only_where_asked() -> None:
     untouched = (cond["augment_labels"] == 0).all(1)
     assert (augmented[untouched] == x0).all()
     assert 0 < int(untouched.sum()) < 400
+
+
+def test_the_network_on_mnist_is_the_one_of_all_papers() -> None:
+    """Whoever changes `small_unet` alone would compare another week's networks with these."""
+    (config,) = (config for config in training.presets["small"].configs if config.letter == "E")
+    ours, shared = denoiser_of(config, (1, 16, 16), 3).net, small_unet(generator=stream(3, INITIAL))
+    assert str(ours) == str(shared)
+    for name, value in ours.state_dict().items():
+        assert torch.equal(value, shared.state_dict()[name]), name
+    x = torch.randn(2, 1, RESOLUTION, RESOLUTION, generator=generator())
+    torch.manual_seed(0)
+    expected = ours(x, torch.tensor(0.3))
+    torch.manual_seed(0)
+    assert torch.equal(shared(x, torch.tensor(0.3)), expected)  # in training: the same dropout
+    assert config.images == IMAGES

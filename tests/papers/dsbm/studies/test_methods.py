@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from papers.dsbm.coupling import Coupling
+from common.transport.coupling import Coupling
 from papers.dsbm.dsb import StepNetwork, zero_drift
 from papers.dsbm.imf import IMFConfig
 from papers.dsbm.process import Drift, reversed_flow

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from common.harness.runs.rows import check
-from papers.dsbm.coupling import independent
+from common.transport.coupling import independent
 from papers.dsbm.dsb import zero_drift
 from papers.dsbm.gaussian import schrodinger_bridge, unit_gaussians
 from papers.dsbm.plan import entropic_plan, joint_w2

@@ -1,0 +1,1 @@
+"""What papers on transport share: couplings of two samples, optimal and not."""
