@@ -1,11 +1,8 @@
 """Does the picture appear earlier on the way with the OT path than with diffusion (Section 6.2, Figure 6)?
 
 Figure 6 shows states x_t of both models from the same noise: with OT the noise goes "roughly linearly", with diffusion
-only towards the end. Here a reader says which digit it sees in x_t/m(t), and the time is taken from which on it says
-what it says at the end. There are two readers:
-
-    posterior    the most probable class given the state, by the exact law: no reader can know more
-    classifier   the digit classifier of `common/metrics`, that was trained on clean images
+only towards the end. Here readers (`readers`) say which digit they see in x_t/m(t), and the time is taken from which on
+they are sure of the class that they see at the end.
 
 The states are those of the exact fields, which need no training, and of trained networks. With exact fields both paths
 take the same picture at the same signal-to-noise ratio, so that what differs is the clock. The second claim shows it.
@@ -15,127 +12,89 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from common.data.images import Images, digits
+from common.data.images import Images, digits, mnist
 from common.harness.studies.claims import Claim, Criterion, Quantity
-from common.harness.studies.experiment import Experiment, Grid, Row, Run, Values, at_least, experiment
+from common.harness.studies.experiment import (
+    Experiment,
+    Grid,
+    Resources,
+    Row,
+    Run,
+    Values,
+    at_least,
+    experiment,
+    one_of,
+)
 from common.harness.studies.figure import Figure, Results
 from common.harness.studies.measures import paired_difference
 from common.harness.studies.panels import finish, panels
 from common.harness.studies.study import Study
-from common.metrics.features import load_classifier
 from common.training.stream import stream
-from papers.flow_matching.marginal import SMALLEST_SCALE, EmpiricalField
+from papers.flow_matching.marginal import EmpiricalField
 from papers.flow_matching.objective import OBJECTIVES
-from papers.flow_matching.path import OT, ConditionalPath
-from papers.flow_matching.solvers import Velocity, grid, midpoint
+from papers.flow_matching.solvers import Velocity
+from papers.flow_matching.studies.images import SAMPLING, look_at
 from papers.flow_matching.studies.looks import METHODS, legend
+from papers.flow_matching.studies.networks import NETWORKS, network, noise
+from papers.flow_matching.studies.readers import READERS, on_the_clock_of_ot, read_along, settled
+from papers.flow_matching.studies.training import trained, trained_velocity
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
 PATHS = ("fm-ot", "fm-vp")
-READERS = ("posterior", "classifier")
-SURE = 0.9
-"""The probability at which a reader has read a class. Less than that is a guess: the flow is deterministic, so that
-even the noise at the start says something of the picture at the end."""
-NOISE = 0
-"""What the random stream of a run is for."""
 SHOWN = 11
 """Pictures of one trajectory in the figure."""
 
 
 @dataclass(frozen=True)
 class ClassTimeConfig:
-    """States on a grid of `steps` equal steps of the midpoint method, of `n_samples` draws of noise."""
+    """States on a grid of `steps` equal steps of the midpoint method, from `n_samples` draws of noise."""
 
     steps: int = 64
     n_samples: int = 64
 
     def __post_init__(self) -> None:
-        at_least(2, self, "steps")
+        at_least(SHOWN, self, "steps")
         at_least(1, self, "n_samples")
 
 
-def class_posterior(x: Tensor, noise: Tensor, images: Images, chunk: int = 256) -> Tensor:
-    """P(c | x) for x = x_1 + noise ε with x_1 one of `images`, each equally likely; x: (B, *D), noise: ().
+@dataclass(frozen=True)
+class NetworkClassTimeConfig(ClassTimeConfig):
+    """The same with trained networks."""
 
-    It is the sum of softmax_i(−‖x − y_i‖²/(2 noise²)) over the images y_i of class c. Returns (B, 10), float64.
-    """
-    mean = images.x0.double().flatten(1).mean(0)  # the differences of large numbers are taken about it
-    data = images.x0.double().flatten(1) - mean
-    of_class = torch.nn.functional.one_hot(images.labels, 10).double()
-    found = []
-    for z in (x.double().flatten(1) - mean).split(chunk):
-        weights = torch.softmax(torch.addmm(-data.square().sum(1) / 2, z, data.T) / noise.double().square(), dim=1)
-        found.append(weights @ of_class)
-    return torch.cat(found)
+    network: str = "unet"
+    """One of `NETWORKS` on MNIST."""
+    n_images: int = 10_000
+    """Training images that are the law of the posterior."""
 
-
-def settled(probabilities: Tensor) -> Tensor:
-    """Index of the state from which on the final class has a probability of at least `SURE`: (K, B, 10) -> (B,).
-
-    The final class is the most probable one in the last state; where even that is not sure of it, the index is the
-    last.
-    """
-    final = probabilities[-1].argmax(1)
-    of_final = probabilities.gather(2, final.expand(len(probabilities), -1)[..., None])[..., 0]
-    sure = (of_final >= SURE).long()
-    sure[-1] = 1
-    return sure.flip(0).cumprod(0).flip(0).argmax(0)
-
-
-def on_the_clock_of_ot(path: ConditionalPath, t: Tensor) -> Tensor:
-    """The time at which OT has the signal-to-noise ratio r = m(t)/σ_t that `path` has at t: r/(1 + (1 − σ_min) r)."""
-    r = path.mean_scale(t) / path.sigma(t)
-    return r / (1 + (1 - OT().sigma_min) * r)
-
-
-def read_along(
-    velocity: Velocity, path: ConditionalPath, x_0: Tensor, config: ClassTimeConfig, images: Images, classifier: str
-) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
-    """Times (K,), states (K, B, *D) and, by reader, the probability of each class (K, B, 10)."""
-    times, states = grid(path, config.steps), list[Tensor]()
-    midpoint(velocity, x_0, times, callback=states.append)
-    net = load_classifier(classifier)
-    reads: dict[str, list[Tensor]] = {reader: [] for reader in READERS}
-    for t, x in zip(times, states, strict=True):
-        m = path.mean_scale(t).clamp(min=SMALLEST_SCALE)
-        picture = x / m
-        reads["posterior"].append(class_posterior(picture, path.sigma(t) / m, images))
-        reads["classifier"].append(net(picture.float().clamp(-1, 1)).softmax(1))
-    return times, torch.stack(states), {reader: torch.stack(read) for reader, read in reads.items()}
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of([name for name, config in NETWORKS.items() if config.dataset == "mnist"], self, "network")
+        at_least(1, self, "n_images")
 
 
 def report(
-    velocities: Mapping[str, Velocity], x_0: Tensor, config: ClassTimeConfig, images: Images, classifier: str, run: Run
+    velocities: Mapping[str, Velocity], x_0: Tensor, config: ClassTimeConfig, images: Images, run: Run
 ) -> list[Row]:
     """Rows and arrays of one run: each path from the same noise."""
     rows: list[Row] = []
     arrays: dict[str, np.ndarray] = {}
+    shown = torch.linspace(0, config.steps, SHOWN).round().long()
     for name, velocity in velocities.items():
         path = OBJECTIVES[name].path
-        times, states, reads = read_along(velocity, path, x_0, config, images, classifier)
-        arrays[f"times_{name}"] = times.numpy()
-        shown = torch.linspace(0, config.steps, SHOWN).round().long()
-        arrays[f"states_{name}"] = states[shown, :4, 0].float().numpy()
-        for reader, read in reads.items():
-            index = settled(read)
-            t = times[index]
-            at_equal_noise = on_the_clock_of_ot(path, t)
-            rows.append(
-                {
-                    "objective": name,
-                    "reader": reader,
-                    "time": float(t.mean()),
-                    "time_on_ot": float(at_equal_noise.mean()),
-                }
-            )
+        times, states, read = read_along(velocity, path, x_0, config.steps, images)
+        arrays[f"states_{name}"] = states[shown, :3, 0].float().numpy()
+        for reader, probabilities in read.items():
+            t = times[settled(probabilities)]
+            on_ot = float(on_the_clock_of_ot(path, t).mean())
+            rows.append({"objective": name, "reader": reader, "time": float(t.mean()), "time_on_ot": on_ot})
             arrays[f"settled_{reader}_{name}"] = t.numpy()
     run.save_arrays(**arrays)
     return rows
@@ -153,17 +112,31 @@ def class_time(config: ClassTimeConfig, seed: int, run: Run) -> list[Row]:
     """When the class is read in states of the exact fields of scikit-learn's digits."""
     images = digits()
     velocities = {name: EmpiricalField(OBJECTIVES[name].path, images.x0).velocity for name in PATHS}
-    noise = stream(seed, NOISE)
-    x_0 = torch.randn(config.n_samples, *images.x0.shape[1:], generator=noise, dtype=torch.float64)
-    return report(velocities, x_0, config, images, "digits", run)
+    shape = (config.n_samples, *images.x0.shape[1:])
+    x_0 = torch.randn(shape, generator=stream(seed, SAMPLING), dtype=torch.float64)
+    return report(velocities, x_0, config, images, run)
 
 
-def _later(column: str, reader: str, **others: Any) -> dict[str, Any]:
-    """The arguments of a quantity: by how much VP's `column` is above OT's."""
-    return {
-        "measure": paired_difference(column, {"objective": "fm-vp"}, {"objective": "fm-ot"}, reader=reader),
-        **others,
-    }
+@experiment(
+    NetworkClassTimeConfig,
+    {
+        "small": Grid([NetworkClassTimeConfig()], 5),
+        "gpu": Grid([NetworkClassTimeConfig(128, 256, "large unet", 60_000)], 3),
+    },
+    COLUMNS,
+    resources={"gpu": Resources(cpus=4, gpus=1.0)},
+    needs=lambda config, seed: {name: trained(config.network, name, seed) for name in PATHS},
+    prepare=lambda config: look_at("mnist", NETWORKS[config.network].resolution),
+    tolerance=0.05,  # of trained networks
+)
+def class_time_networks(config: NetworkClassTimeConfig, seed: int, run: Run) -> list[Row]:
+    """When the class is read in states of the networks of Table 1."""
+    configs = {name: network(config.network, name) for name in PATHS}
+    images = mnist("train", configs["fm-ot"].resolution)
+    law = Images(images.x0[: config.n_images], images.labels[: config.n_images])
+    velocities = {name: trained_velocity(configs[name], run.needs[name], run.device) for name in PATHS}
+    x_0 = noise(configs["fm-ot"], config.n_samples, stream(seed, SAMPLING, run.device))
+    return report(velocities, x_0, config, law, run)
 
 
 EARLIER = Criterion(
@@ -178,38 +151,47 @@ READING = (
 )
 SOURCE = "Section 6.2, Figure 6"
 CONTROL = "both paths on one clock: at equal signal-to-noise ratio they are read together (class-time-clock)"
+
+
+def _times(column: str, of: Experiment, criterion: Criterion, name: str, metric: str) -> tuple[Quantity, ...]:
+    """By reader, how much later than OT the diffusion path is read."""
+    return tuple(
+        Quantity(
+            f"{name}, VP less OT, {reader}",
+            of,
+            paired_difference(column, {"objective": "fm-vp"}, {"objective": "fm-ot"}, reader=reader),
+            criterion,
+            metric=f"{metric}, mean over samples",
+        )
+        for reader in READERS
+    )
+
+
+STATEMENT = "The model with the OT path starts to generate the image sooner than the one with the diffusion path."
+OWN = "time from which the final class has a probability of 0.9"
 CLAIMS = (
     Claim(
         "class-time",
-        "The model with the OT path starts to generate the image sooner than the one with the diffusion path.",
+        STATEMENT,
         SOURCE,
-        tuple(
-            Quantity(
-                f"time of reading, VP less OT, {reader}",
-                class_time,
-                criterion=EARLIER,
-                metric="time from which the final class has a probability of 0.9, mean over samples, exact fields",
-                **_later("time", reader),
-            )
-            for reader in READERS
-        ),
+        _times("time", class_time, EARLIER, "time of reading", OWN),
         excludes=CONTROL,
         deviation=READING + " Exact fields of scikit-learn's digits.",
+    ),
+    Claim(
+        "class-time-networks",
+        STATEMENT,
+        SOURCE,
+        _times("time", class_time_networks, EARLIER, "time of reading", OWN),
+        presets=("small", "gpu"),
+        excludes=CONTROL,
+        deviation=READING + " Networks trained on MNIST, those of Table 1.",
     ),
     Claim(
         "class-time-clock",
         "It is the clock that differs: at equal signal-to-noise ratio both paths are read at the same time.",
         "beside Figure 6",
-        tuple(
-            Quantity(
-                f"time of reading on the clock of OT, VP less OT, {reader}",
-                class_time,
-                criterion=SAME,
-                metric="time at which OT has the signal-to-noise ratio of the reading, mean over samples, exact fields",
-                **_later("time_on_ot", reader),
-            )
-            for reader in READERS
-        ),
+        _times("time_on_ot", class_time, SAME, "time of reading on the clock of OT", "time at which OT has that noise"),
         kind="ours",
         excludes="each path on its own clock (class-time)",
         deviation=READING + " Exact fields of scikit-learn's digits.",
@@ -228,12 +210,20 @@ def draw_reading(results: Results) -> MatplotlibFigure:
     return _reading(results, class_time)
 
 
+def draw_network_pictures(results: Results) -> MatplotlibFigure:
+    return _pictures(results, class_time_networks)
+
+
+def draw_network_reading(results: Results) -> MatplotlibFigure:
+    return _reading(results, class_time_networks)
+
+
 def _pictures(results: Results, of: Experiment) -> MatplotlibFigure:
     """States of three trajectories by path; time goes to the right."""
     arrays = results.arrays(of, seed=0)[0][1]
     figure, axes = panels("flow_matching", rows=2, width=7.5, height=5.2)
     for panel, name in zip(axes[:, 0], PATHS, strict=True):
-        states = arrays[f"states_{name}"][:, :3]
+        states = arrays[f"states_{name}"]
         T, n, H, W = states.shape
         framed = np.pad(states, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=-1)
         sheet = framed.transpose(1, 2, 0, 3).reshape(n * (H + 1), T * (W + 1))
@@ -283,12 +273,30 @@ FIGURES = (
         (class_time,),
         draw_reading,
     ),
+    Figure(
+        "appearance-networks",
+        "States of three trajectories of trained networks from the same noise at eleven times, with the OT path above "
+        "and the diffusion path below.",
+        "The same with networks trained on MNIST: with OT the digits show through the noise earlier. The two networks "
+        "need not end at the same digit.",
+        (class_time_networks,),
+        draw_network_pictures,
+    ),
+    Figure(
+        "class-read-networks",
+        "Share of samples of trained networks whose class is read, against time, on each path's own clock and on the "
+        "clock of OT.",
+        "Left: by either reader the class is known earlier with OT. Right: on one clock, by the ratio of signal to "
+        "noise, most of the distance is gone.",
+        (class_time_networks,),
+        draw_network_reading,
+    ),
 )
 
 STUDY = Study(
     "When the picture appears",
     "Does the picture appear earlier on the way with the OT path than with the diffusion path?",
-    (class_time,),
+    (class_time, class_time_networks),
     CLAIMS,
     FIGURES,
 )
