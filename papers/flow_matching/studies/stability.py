@@ -126,7 +126,7 @@ _GPU = (
 @experiment(
     StabilityConfig,
     {
-        "quick": Grid(_grid(("fm-vp", "score"), _QUICK), 3),
+        "quick": Grid(_grid(("fm-vp", "score"), _QUICK), 4),
         "small": Grid(_grid(DIFFUSION, *_SMALL), 8),
         "gpu": Grid(_grid(DIFFUSION, *_GPU), 8),
     },
@@ -185,25 +185,25 @@ MORE = Criterion(nextafter(0.0, 1.0), reason="the claim is the sign, on paired s
 ABOVE = Criterion(nextafter(1.0, 2.0), reason="the claim is the sign, on paired seeds")
 
 
-def _robust(law: str, unit: str) -> tuple[Quantity, ...]:
-    ratio, difference = (lambda score, flow: score / flow), (lambda score, flow: score - flow)
-    return (
-        Quantity(
-            f"NLL at the worst rate, score matching less FM, {law}",
-            stability,
-            _over_rates(worst, difference, law),
-            MORE,
-            metric=f"{unit}; the worst of three learning rates",
-        ),
-        Quantity(
-            f"spread of the NLL, score matching over FM, {law}",
-            stability,
-            _over_rates(spread, ratio, law),
-            ABOVE,
-            metric="standard deviation over seeds and three learning rates",
-            unit="×",
-            scale="log",
-        ),
+def _worst(law: str, unit: str) -> Quantity:
+    return Quantity(
+        f"NLL at the worst rate, score matching less FM, {law}",
+        stability,
+        _over_rates(worst, lambda score, flow: score - flow, law),
+        MORE,
+        metric=f"{unit}; the worst of three learning rates",
+    )
+
+
+def _spread(law: str) -> Quantity:
+    return Quantity(
+        f"spread of the NLL, score matching over FM, {law}",
+        stability,
+        _over_rates(spread, lambda score, flow: score / flow, law),
+        ABOVE,
+        metric="standard deviation over seeds and three learning rates",
+        unit="×",
+        scale="log",
     )
 
 
@@ -219,36 +219,48 @@ def _bits() -> Quantity:
     )
 
 
-STATEMENT = "On the diffusion path, flow matching is a more robust and stable way to train than score matching."
 SOURCE = "Abstract; Section 6.1, Table 1"
-CONTROL = (
-    "score matching in the place of flow matching; a network that learns nothing, whose NLL is worse though it does "
-    "not spread"
-)
+ROBUST = "On the diffusion path, flow matching is a more robust way to train than score matching."
+CONTROL = "score matching in the place of flow matching (a difference of 0 or less)"
 SCALED_DOWN = (
     "A perceptron in place of a U-Net, three learning rates (0.001, 0.003, 0.01) where the paper has one. The mixture "
     "has eight components in the plane and a standard deviation of 2. Settings come from pilots on seeds 100 and up."
 )
+DIGITS = " The digits are scikit-learn's, 8×8 with 17 grey levels; K = 1."
 CLAIMS = (
     Claim(
-        "stability",
-        STATEMENT,
+        "robustness",
+        ROBUST,
         SOURCE,
-        _robust("mixture", "nats above the entropy"),
+        (_worst("mixture", "nats above the entropy"),),
         presets=("quick", "small", "gpu"),
         headline=True,
         excludes=CONTROL,
         deviation=SCALED_DOWN,
     ),
     Claim(
-        "stability-digits",
-        STATEMENT,
+        "robustness-digits",
+        ROBUST,
         SOURCE,
-        (*_robust("digits", "bits per dimension"), _bits()),
+        (_worst("digits", "bits per dimension"), _bits()),
         presets=("small", "gpu"),
         headline=True,
         excludes=CONTROL,
-        deviation=SCALED_DOWN + " The digits are scikit-learn's, 8×8 with 17 grey levels, K = 1.",
+        deviation=SCALED_DOWN + DIGITS,
+    ),
+    Claim(
+        "stability",
+        "On the diffusion path, flow matching is a more stable way to train than score matching: the final likelihood "
+        "depends less on the learning rate and the seed.",
+        SOURCE,
+        tuple(_spread(law) for law in LAWS),
+        presets=("small", "gpu"),
+        headline=True,
+        excludes="score matching in the place of flow matching (a ratio of 1 or less)",
+        deviation=SCALED_DOWN
+        + DIGITS
+        + " The paper says 'stable' and gives no measure of it; this one is ours, and was set before the pilots. It says "
+        "nothing of how good the trainings are: a method that ends equally badly at every rate does not spread.",
     ),
 )
 

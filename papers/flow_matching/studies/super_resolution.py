@@ -84,8 +84,12 @@ def psnr(images: Tensor, truth: Tensor) -> Tensor:
 
 
 def ssim(images: Tensor, truth: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004; a Gaussian window of 1.5 pixels) of images in [-1, 1]: the mean, ()."""
-    return structural_similarity_index_measure(images, truth, data_range=RANGE, sigma=1.5)  # type: ignore[return-value]
+    """Structural similarity (Wang et al. 2004; a Gaussian window of 1.5 pixels) of images in [-1, 1]: the mean, ().
+
+    It is made for grey levels from 0 up: black is 0, here as there.
+    """
+    grey = ((images + 1) / RANGE, (truth + 1) / RANGE)
+    return structural_similarity_index_measure(*grey, data_range=1.0, sigma=1.5)  # type: ignore[return-value]
 
 
 def flow(net: nn.Module, low: Tensor, x_0: Tensor, steps: int) -> tuple[Tensor, int]:

@@ -164,13 +164,13 @@ def test_a_bad_config_is_refused(fields: dict[str, Any], message: str) -> None:
         replace(TINY, **fields)
 
 
-@pytest.mark.parametrize("name", ["stability", "stability-digits"])
+@pytest.mark.parametrize("name", ["robustness", "robustness-digits"])
 @pytest.mark.parametrize("preset", ["quick", "small", "gpu"])
 def test_flow_matching_must_be_better_at_its_worst(name: str, preset: str) -> None:
     claim = OF[name]
     if preset not in claim.presets:
         pytest.skip("not judged there")
-    law = "mixture" if name == "stability" else "digits"
+    law = "mixture" if name == "robustness" else "digits"
 
     def planted(flow: tuple[float, ...], score: tuple[float, ...]) -> str:
         values = {"fm-vp": dict(zip(RATES, flow, strict=True)), "score": dict(zip(RATES, score, strict=True))}
@@ -188,6 +188,26 @@ def test_flow_matching_must_be_better_at_its_worst(name: str, preset: str) -> No
     assert planted(bad, bad) == "fails"
     # Worse at one rate alone.
     assert planted((0.5, 0.3, 1.8), bad) == "fails"
+
+
+@pytest.mark.parametrize("preset", ["small", "gpu"])
+@pytest.mark.parametrize("law", LAWS)
+def test_flow_matching_must_spread_less_over_rates_and_seeds(law: str, preset: str) -> None:
+    """On one law it is planted; on the other the claim holds."""
+
+    def planted(flow: float, score: float, over: str) -> str:
+        def plant(row: Row) -> dict[str, float]:
+            width = {"fm-vp": flow, "score": score} if row["law"] == law else {"fm-vp": 0.1, "score": 0.4}
+            if row["objective"] not in width:
+                return {}
+            place = RATES.index(row["lr"]) - 1 if over == "rates" else row["seed"] % 2 - 0.5
+            return {"nll": 3 + width[row["objective"]] * wobble(row) * place}
+
+        return verdict(OF["stability"], (stability, table(stability, preset, keys, plant)))
+
+    for over in ("rates", "seeds"):
+        assert planted(0.1, 0.3, over) == "holds"
+        assert planted(0.3, 0.1, over) == "fails"
 
 
 def test_every_training_is_a_mark_and_means_are_joined() -> None:
