@@ -234,7 +234,7 @@ def test_a_short_training_of_each_makes_images(
 ) -> None:
     monkeypatch.setattr(study, "train", train)
     rows = {
-        method: super_resolution(replace(TINY, method=method, images=192), 0, FakeRun(tmp_path / method))[0]
+        method: super_resolution(replace(TINY, method=method, images=320), 0, FakeRun(tmp_path / method))[0]
         for method in ("fm-ot", "regression")
     }
     # Random images: nothing but the mean can be learned, and a drawn image is off by as much again.
