@@ -15,7 +15,17 @@ PAPER = Paper(
         "the gradient of regression on the velocity of the whole law. It trains diffusion paths more stably than score "
         "matching, and opens others: straight lines need fewer evaluations and give better samples."
     ),
-    studies=("stability", "gradient_noise", "class_time", "super_resolution"),
+    studies=(
+        "table",
+        "entropy",
+        "fd_cost",
+        "training_speed",
+        "likelihood_samples",
+        "stability",
+        "gradient_noise",
+        "class_time",
+        "super_resolution",
+    ),
     further_reading=(
         Reading(
             "Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified Flow",

@@ -16,7 +16,7 @@ from torch.distributions import Binomial
 
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Row, Run, at_least, experiment, one_of
-from common.harness.studies.measures import paired_difference, value_at
+from common.harness.studies.measures import value_at
 from common.harness.studies.study import Study
 from common.nets.perceptron import Perceptron
 from common.training.loop import Batch, TrainConfig, train
@@ -29,6 +29,7 @@ from papers.flow_matching.studies.looks import METHODS
 from papers.flow_matching.studies.networks import InTime
 
 SHAPE, LEVELS = (1, 2, 2), 17
+TIME_SCALE = 30.0
 BRIGHTNESS = (0.2, 0.8)
 """Of dark and of bright images: the chance of each of a pixel's 16 steps up."""
 
@@ -63,24 +64,21 @@ class KnownLawConfig:
     """A perceptron on images of the known law."""
 
     objective: str
-    steps: int = 800
+    steps: int = 300
     batch: int = 256
     hidden: int = 64
-    n_images: int = 500
+    n_images: int = 300
     """Images whose bits are taken; none of them was trained on but by chance."""
-    K: int = 4
+    K: int = 2
 
     def __post_init__(self) -> None:
         one_of(OBJECTIVES, self, "objective")
         at_least(1, self, "steps", "batch", "hidden", "n_images", "K")
 
 
-_CONFIGS = [KnownLawConfig("fm-ot"), KnownLawConfig("fm-vp")]
-
-
 @experiment(
     KnownLawConfig,
-    {"quick": Grid(_CONFIGS, 4), "small": Grid(_CONFIGS, 5)},
+    {"quick": Grid([KnownLawConfig("fm-ot")], 4), "small": Grid([KnownLawConfig("fm-ot")], 5)},
     {"bpd": float, "law": float, "excess": float},
     together=8,
     tolerance=0.05,  # trained
@@ -92,7 +90,7 @@ def known_law(config: KnownLawConfig, seeds: tuple[int, ...], runs: tuple[Run, .
         return dequantise(draw(n, generator), generator, LEVELS), {}
 
     objective = OBJECTIVES[config.objective]
-    net = Members([InTime(Perceptron(SHAPE, config.hidden, stream(seed, INITIAL))) for seed in seeds])
+    net = Members([InTime(Perceptron(SHAPE, config.hidden, stream(seed, INITIAL)), TIME_SCALE) for seed in seeds])
     how = TrainConfig(config.steps, config.batch, lr=3e-3, lr_rampup=config.batch * config.steps // 20, clip=1.0)
     generators = tuple(stream(seed, TRAINING) for seed in seeds)
     average = train(net, objective.loss, batches, how, generators, log=tuple(run.log for run in runs)).ema
@@ -101,7 +99,9 @@ def known_law(config: KnownLawConfig, seeds: tuple[int, ...], runs: tuple[Run, .
         generator = stream(seed, LIKELIHOOD)
         images = draw(config.n_images, generator)
         velocity = objective.velocity(average.member(s))
-        bits = bits_per_dim(velocity, images, config.K, generator, LEVELS, exact, t_1=objective.path.last)
+        bits = bits_per_dim(
+            velocity, images, config.K, generator, LEVELS, exact, t_1=objective.path.last, tolerance=1e-4
+        )
         of_law = -log_prob(images) / (4 * torch.tensor(2.0).log())
         bpd, law = float(bits.mean()), float(of_law.mean())
         rows.append([{"bpd": bpd, "law": law, "excess": bpd - law}])
@@ -124,10 +124,10 @@ CLAIMS = (
         "Bits per dimension are never below the entropy of the data, and a network that has learned the law comes near "
         "to it.",
         "Appendix C",
-        (_excess("fm-ot"), _excess("fm-vp")),
+        (_excess("fm-ot"),),
         kind="theorem",
         excludes="bits without the volume of the bins (3 bits less), or with a divergence of the wrong sign",
-        deviation="Images of 2×2 pixels from a law that is known, a perceptron, exact divergence, K = 4.",
+        deviation="Images of 2×2 pixels from a law that is known, a perceptron, exact divergence, K = 2.",
     ),
 )
 

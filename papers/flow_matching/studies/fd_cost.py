@@ -1,7 +1,7 @@
 """How many evaluations does the OT path save on images (Section 6.2, Figure 7)?
 
-Trained networks are sampled with ever more steps of the midpoint method, from the same noise. Left half of the paper's
-figure: the distance of the samples to where the network's own velocity leads, taken by dopri5 at 1e-5. Right half: their
+Trained networks are sampled with ever more steps of the midpoint method, from the same noise. Left half of the figure:
+the distance of the samples to where the network's own velocity leads, taken by dopri5 at 1e-5. Right half: their
 Frechet distance. dopri5 is asked as well, by its tolerance.
 """
 
@@ -65,15 +65,16 @@ class ImageCostConfig:
             raise ValueError(f"judged has {strange[0]}; it is none of nfes")
 
 
-COMPARED = ("fm-ot", "fm-vp", "score")
+FM, OTHERS = ("fm-ot", "fm-vp"), ("score", "ddpm")
+"""`quick` has flow matching alone."""
 
 
 @experiment(
     ImageCostConfig,
     {
-        "quick": Grid([ImageCostConfig("perceptron", name) for name in COMPARED], 4),
-        "small": Grid([ImageCostConfig("unet", name) for name in (*COMPARED, "ddpm")], 5),
-        "gpu": Grid([ImageCostConfig("large unet", name, n_samples=5000) for name in (*COMPARED, "ddpm")], 3),
+        "quick": Grid([ImageCostConfig("perceptron", name, n_samples=300) for name in FM], 4),
+        "small": Grid([ImageCostConfig("unet", name) for name in (*FM, *OTHERS)], 5),
+        "gpu": Grid([ImageCostConfig("large unet", name, n_samples=5000) for name in (*FM, *OTHERS)], 3),
     },
     {"solver": ("midpoint", "dopri5"), "nfe": int, "error": float, "tolerance": float, "fd": float, "floor": float},
     resources={"gpu": Resources(cpus=4, gpus=1.0)},
@@ -197,12 +198,22 @@ CLAIMS = (
     ),
     Claim(
         "image-quality-cost",
-        "With few evaluations, flow matching on the OT path has the best samples.",
+        "With few evaluations, flow matching on the OT path has better samples than on the diffusion path.",
         "Section 6.2, Figure 7 (right)",
-        tuple(_best_at(nfe, other) for other in COMPARED[1:] for nfe in (10, 20)),
+        tuple(_best_at(nfe, "fm-vp") for nfe in (10, 20)),
         presets=("quick", "small", "gpu"),
         headline=True,
-        excludes="another method in its place, or one as good as it",
+        excludes="the diffusion path in its place, or one as good as it",
+        deviation=SCALED_DOWN,
+    ),
+    Claim(
+        "image-quality-cost-all",
+        "With few evaluations, flow matching on the OT path has better samples than score matching and DDPM.",
+        "Section 6.2, Figure 7 (right)",
+        tuple(_best_at(nfe, other) for other in OTHERS for nfe in (10, 20)),
+        presets=("small", "gpu"),
+        headline=True,
+        excludes="score matching or DDPM in its place, or a method as good as it",
         deviation=SCALED_DOWN,
     ),
 )

@@ -21,10 +21,6 @@ from common.training.stream import stream
 from papers.flow_matching.objective import OBJECTIVES
 from papers.flow_matching.studies.images import DATASETS, INITIAL
 
-TIME_SCALE = 100.0
-"""What the networks are told of t in [0, 1], for features of wavelength 2π and more: they resolve t to about 0.01. With
-the 1000 steps of DDPM as the scale, ripples of the fastest feature alone cost dopri5 200 of 300 evaluations (pilot)."""
-
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -43,7 +39,10 @@ class NetworkConfig:
     levels: int = 0
     """Resolutions of the U-Net; 0 for a perceptron."""
     blocks: int = 1
-    lr: float = 1e-3
+    time_scale: float = 100.0
+    """What t in [0, 1] is multiplied by before features of wavelength 2π and more are made of it. With the 1000 steps
+    of DDPM the fastest of them leaves ripples in the velocity that cost dopri5 most of its evaluations (pilot)."""
+    lr: float = 2e-3
     looks: int = 5
     """How many times the average of the weights is kept, at equal distances; the last is the end."""
     checkpoint_every: int = 0
@@ -54,7 +53,7 @@ class NetworkConfig:
         one_of(DATASETS, self, "dataset")
         at_least(1, self, "resolution", "images", "batch", "width", "blocks", "looks")
         at_least(0, self, "levels", "checkpoint_every")
-        positive(self, "lr")
+        positive(self, "lr", "time_scale")
         if self.images // self.batch < self.looks:
             raise ValueError(f"looks is {self.looks}; a training of {self.images // self.batch} steps has no more")
 
@@ -67,10 +66,8 @@ class NetworkConfig:
 
 NETWORKS: Mapping[str, NetworkConfig] = MappingProxyType(
     {
-        "perceptron": NetworkConfig("fm-ot", "digits", 8, images=300 * 128, batch=128, width=256),
-        "unet": NetworkConfig(
-            "fm-ot", "mnist", RESOLUTION, 30_000, BATCH, WIDTH, LEVELS, BLOCKS, lr=2e-3, checkpoint_every=100
-        ),
+        "perceptron": NetworkConfig("fm-ot", "digits", 8, 250 * 64, 64, width=256, time_scale=30.0, lr=3e-3, looks=4),
+        "unet": NetworkConfig("fm-ot", "mnist", RESOLUTION, 30_000, BATCH, WIDTH, LEVELS, BLOCKS, checkpoint_every=100),
         "large unet": NetworkConfig(
             "fm-ot", "mnist", 32, 10_000_000, 512, 64, levels=3, blocks=2, lr=5e-4, checkpoint_every=1000
         ),
@@ -85,11 +82,11 @@ def network(name: str, objective: str) -> NetworkConfig:
 
 
 class InTime(nn.Module):
-    """net(x, TIME_SCALE t): a network whose features are made for whole steps, as a function of t in [0, 1]."""
+    """net(x, scale t): a network whose features are made for hundreds of steps, as a function of t in [0, 1]."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, scale: float) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.scale = net, scale
 
     @property
     def takes_stacked_weights(self) -> bool:
@@ -97,14 +94,14 @@ class InTime(nn.Module):
         return bool(getattr(self.net, "takes_stacked_weights", False))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return self.net(x, TIME_SCALE * t)
+        return self.net(x, self.scale * t)
 
 
 def untrained(config: NetworkConfig, seed: int, shown: int = 0) -> InTime:
     """The network of a configuration as it starts; a U-Net may be shown further channels beside x."""
     generator, side = stream(seed, INITIAL), config.resolution
     if config.levels == 0:
-        return InTime(Perceptron((1, side, side), config.width, generator))
+        return InTime(Perceptron((1, side, side), config.width, generator), config.time_scale)
     unet = ddpmpp(
         side,
         1 + shown,
@@ -116,7 +113,7 @@ def untrained(config: NetworkConfig, seed: int, shown: int = 0) -> InTime:
         dropout=0.0,
         generator=generator,
     )
-    return InTime(unet)
+    return InTime(unet, config.time_scale)
 
 
 def noise(config: NetworkConfig, n: int, generator: torch.Generator) -> Tensor:

@@ -70,7 +70,7 @@ FD_TOLERANCE = 1e-3
 @experiment(
     TableConfig,
     {
-        "quick": Grid([TableConfig("perceptron", name, n_images=100) for name in QUICK], 4),
+        "quick": Grid([TableConfig("perceptron", name, 500, n_images=100) for name in QUICK], 4),
         "small": Grid([TableConfig("unet", name) for name in OBJECTIVES], 5),
         "gpu": Grid([TableConfig("large unet", name, 10_000, n_images=512, K=20) for name in OBJECTIVES], 3),
     },
