@@ -25,6 +25,7 @@ PAPER = Paper(
         "fd_cost",
         "training_speed",
         "stability",
+        "gradient_noise",
         "likelihood_samples",
         "class_time",
         "curvature",
