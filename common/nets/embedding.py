@@ -59,7 +59,8 @@ def per_sample(c_noise: Tensor, x: Tensor, dims: int = 1) -> Tensor:
         return c_noise.reshape(()).expand(batch)
     if c_noise.shape not in (batch, batch[-1:]):
         allowed = " or ".join(dict.fromkeys(["()", str(tuple(batch[-1:])), str(tuple(batch))]))
-        raise ValueError(f"c_noise has shape {tuple(c_noise.shape)}; a batch of {tuple(batch)} takes {allowed}")
+        size = " × ".join(map(str, batch))
+        raise ValueError(f"c_noise has shape {tuple(c_noise.shape)}; a batch of {size} takes {allowed}")
     return c_noise.expand(batch)
 
 

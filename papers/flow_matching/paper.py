@@ -15,7 +15,18 @@ PAPER = Paper(
         "the gradient of regression on the velocity of the whole law. It trains diffusion paths more stably than score "
         "matching, and opens others: straight lines need fewer evaluations and give better samples."
     ),
-    studies=("table", "entropy", "fd_cost", "training_speed", "likelihood_samples"),
+    studies=(
+        "simulation_free",
+        "marginal_law",
+        "checkerboard",
+        "numerical_error",
+        "table",
+        "entropy",
+        "fd_cost",
+        "training_speed",
+        "likelihood_samples",
+        "curvature",
+    ),
     further_reading=(
         Reading(
             "Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified Flow",

@@ -23,12 +23,12 @@ def downsample(images: Tensor, factor: int = 4) -> Tensor:
     H, W = images.shape[-2:]
     if factor < 1 or H % factor or W % factor:
         raise ValueError(f"factor is {factor}; it must divide height and width, {H} and {W}")
-    return _resize(images, H // factor, W // factor, antialias=True)
+    return _resize(images, H // factor, W // factor)
 
 
 def upsample(low: Tensor, factor: int = 4) -> Tensor:
     """Bicubic, to `factor` times height and width."""
-    return _resize(low, low.shape[-2] * factor, low.shape[-1] * factor, antialias=False)
+    return _resize(low, low.shape[-2] * factor, low.shape[-1] * factor)
 
 
 def conditioned(net: Net, low: Tensor, factor: int = 4) -> Net:
@@ -65,7 +65,8 @@ def regression_loss(net: Net, x_1: Tensor, factor: int = 4) -> Tensor:
     return (regress(net, downsample(x_1, factor), factor) - x_1).square().flatten(-3).mean(-1)
 
 
-def _resize(images: Tensor, H: int, W: int, antialias: bool) -> Tensor:
+def _resize(images: Tensor, H: int, W: int) -> Tensor:
     flat = images.reshape(-1, *images.shape[-3:])
-    resized = F.interpolate(flat, size=(H, W), mode="bicubic", antialias=antialias, align_corners=False)
+    # Upward `antialias` smooths nothing, but it chooses the kernel of PIL (a = −½), which keeps ramps as they are.
+    resized = F.interpolate(flat, size=(H, W), mode="bicubic", antialias=True, align_corners=False)
     return resized.reshape(*images.shape[:-2], H, W)

@@ -73,8 +73,10 @@ def test_labels_and_noise_levels_are_checked() -> None:
     assert per_sample(torch.tensor(0.5), x).tolist() == [0.5] * 4
     assert one_hot(torch.tensor([1, 0, 2, 1]), 3, x).argmax(1).tolist() == [1, 0, 2, 1]
     assert one_hot(None, 3, x).abs().sum() == 0
-    with pytest.raises(ValueError, match=r"c_noise has shape \(3,\); a batch of \(4,\) takes \(\) or \(4,\)"):
+    with pytest.raises(ValueError, match=r"c_noise has shape \(3,\); a batch of 4 takes \(\) or \(4,\)"):
         per_sample(torch.zeros(3), x)
+    with pytest.raises(ValueError, match=r"shape \(4, 3\); a batch of 3 × 4 takes \(\) or \(4,\) or \(3, 4\)"):
+        per_sample(torch.zeros(4, 3), torch.zeros(3, 4, 2), dims=2)
     with pytest.raises(ValueError, match="class_labels has shape"):
         one_hot(torch.zeros(4, 2), 3, x)
 

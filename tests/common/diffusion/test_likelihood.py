@@ -11,6 +11,7 @@ from common.diffusion.likelihood import (
     exact_trace,
     gaussian_log_prior,
     hutchinson_trace,
+    integrate_divergence,
     log_likelihood,
     rademacher,
 )
@@ -73,6 +74,21 @@ def test_gaussian_log_prior_is_scipys():
     x = randn(3, 1, 2, 2)
     expected = stats.norm.logpdf(x.flatten(1).numpy(), scale=1.7).sum(1)
     torch.testing.assert_close(gaussian_log_prior(x, 1.7), torch.from_numpy(expected))
+
+
+def test_a_linear_flow_either_way_in_time():
+    """dx/dt = 2 t A x: x(t) = exp(A (t² - s²)) x(s), and ∫ div = (t² - s²) tr A."""
+    A = torch.tensor([[0.3, -1.0], [0.5, 0.4]], dtype=torch.float64)
+    x = randn(5, 2)
+
+    def flow(x: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return exact_trace(lambda x, t: 2 * t * x @ A.T, x, t)
+
+    for start, end in ((0.2, 1.1), (1.1, 0.2)):
+        x_end, divergence = integrate_divergence(flow, x, start, end, tolerance=1e-10)
+        span = end**2 - start**2
+        torch.testing.assert_close(x_end, x @ torch.linalg.matrix_exp(A * span).T, rtol=1e-7, atol=1e-7)
+        torch.testing.assert_close(divergence, torch.full((5,), 0.7 * span, dtype=torch.float64))
 
 
 # Traces.
