@@ -165,23 +165,27 @@ def _best(id: str, of: str, quantity: Callable[[str], Quantity], deviation: str 
     """That FM on the OT path is the best of all five: of those that `quick` trains, and of the others."""
     others = tuple(name for name in OBJECTIVES if name not in QUICK)
     statement = f"Flow matching on the OT path has the {of}"
-    shared = {"source": "Section 6.1, Table 1", "headline": True, "deviation": SCALED_DOWN + deviation}
+    source, said = "Section 6.1, Table 1", SCALED_DOWN + deviation
     return (
         Claim(
             id,
             f"{statement}, of flow matching and score matching on the diffusion path too.",
-            quantities=tuple(quantity(name) for name in QUICK[1:]),
+            source,
+            tuple(quantity(name) for name in QUICK[1:]),
             presets=("quick", "small", "gpu"),
+            headline=True,
             excludes="flow matching on the diffusion path in its place, or a method as good as it",
-            **shared,
+            deviation=said,
         ),
         Claim(
             f"{id}-all",
             f"{statement} of all five: of ScoreFlow and DDPM too.",
-            quantities=tuple(quantity(name) for name in others),
+            source,
+            tuple(quantity(name) for name in others),
             presets=("small", "gpu"),
+            headline=True,
             excludes="ScoreFlow or DDPM in its place, or a method as good as it",
-            **shared,
+            deviation=said,
         ),
     )
 
