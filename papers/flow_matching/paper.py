@@ -25,6 +25,10 @@ PAPER = Paper(
         "fd_cost",
         "training_speed",
         "likelihood_samples",
+        "stability",
+        "gradient_noise",
+        "class_time",
+        "super_resolution",
         "curvature",
     ),
     further_reading=(

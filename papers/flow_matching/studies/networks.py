@@ -97,13 +97,14 @@ class InTime(nn.Module):
         return self.net(x, self.scale * t)
 
 
-def untrained(config: NetworkConfig, seed: int) -> InTime:
-    """The network of a configuration as it starts."""
+def untrained(config: NetworkConfig, seed: int, shown: int = 0) -> InTime:
+    """The network of a configuration as it starts; a U-Net may be shown further channels beside x."""
     generator, side = stream(seed, INITIAL), config.resolution
     if config.levels == 0:
         return InTime(Perceptron((1, side, side), config.width, generator), config.time_scale)
     unet = ddpmpp(
         side,
+        1 + shown,
         1,
         model_channels=config.width,
         channel_mult=(2,) * config.levels,
