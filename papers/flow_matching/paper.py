@@ -24,12 +24,12 @@ PAPER = Paper(
         "entropy",
         "fd_cost",
         "training_speed",
-        "likelihood_samples",
         "stability",
         "gradient_noise",
+        "likelihood_samples",
         "class_time",
-        "super_resolution",
         "curvature",
+        "super_resolution",
     ),
     further_reading=(
         Reading(
