@@ -105,7 +105,7 @@ def _needs(config: GenerationConfig, seed: int) -> Mapping[str, Need]:
 @experiment(
     GenerationConfig,
     {
-        "quick": Grid(_generations("markov", (4, 8, 16, 32), 128, "tweedie"), 4),
+        "quick": Grid(_generations("markov", (4, 8, 16, 32), 64, "tweedie"), 4),
         "small": Grid(_generations("tinyshakespeare27", (4, 8, 16, 32, 64), 128, *STEPS), 5),
         "gpu": Grid(_generations("text8", (8, 16, 32, 64, 128, 256, 512), 512, *STEPS), 3),
     },
