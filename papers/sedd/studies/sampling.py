@@ -287,7 +287,8 @@ STUDY = Study(
             "sequences, and nats per token above the entropy.",
             "Twice as many steps, half the error (grey: slope −1); where sequences are drawn on the uniform graph it "
             "falls faster. Nothing is learned here: what is wrong comes from positions that move independently within "
-            "a step. Tweedie is below Euler on the uniform graph; on the absorbing graph they are one step.",
+            "a step. Both plots are of log-linear noise. Along it Tweedie is below Euler on the uniform graph; on the "
+            "absorbing graph they are one step.",
             (sampler_error, quality),
             steps,
         ),

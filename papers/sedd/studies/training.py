@@ -207,7 +207,7 @@ CLAIMS = (
                 "sedd-uniform",
                 "sedd-absorb",
                 "tinyshakespeare27",
-                Criterion(1.02, 1.15, "1.06 by published numbers; no tie"),
+                Criterion(1.02, 1.15, "1.06 by published numbers; a tie, 1, is outside"),
             ),
         ),
         presets=("small",),
@@ -219,7 +219,7 @@ CLAIMS = (
     *_of_models("gpu", "text8", "absorb", "uniform"),
     Claim(
         "bits-table",
-        "Bits per character on text8.",
+        "On text8 the bits per character of each model are within 0.03 of the published ones.",
         "Section 5, Table 1",
         tuple(
             Quantity(
