@@ -52,7 +52,7 @@ class BoardConfig(NetConfig):
     """One method, and how its network is sampled from."""
 
     method: str = "fm-ot"
-    nfe: tuple[int, ...] = (4, 8, 10, 20, 32, 48, 80)
+    budgets: tuple[int, ...] = (4, 8, 10, 20, 32, 48, 80)
     """Evaluations of Euler, midpoint and RK4, where they make whole steps."""
     tolerances: tuple[float, ...] = ()
     """Of dopri5, absolute and relative."""
@@ -63,10 +63,11 @@ class BoardConfig(NetConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of(COMPARED, self, "method")
-        at_least(1, self, "nfe", "converged_steps", "n_samples")
+        at_least(1, self, "budgets", "converged_steps", "n_samples")
         positive(self, "tolerances")
 
 
+QUICK_BUDGETS = (4, 8, 10, 20, 40)
 TOLERANCES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
 
 
@@ -80,8 +81,10 @@ def _grid(methods: tuple[str, ...], base: BoardConfig) -> list[BoardConfig]:
 @experiment(
     BoardConfig,
     {
-        "quick": Grid(_grid(("fm-ot", "fm-vp"), BoardConfig(n_samples=1000, converged_steps=100)), 3),
-        "small": Grid(_grid(COMPARED, BoardConfig(6000, 128, 4)), 5),
+        "quick": Grid(
+            _grid(("fm-ot", "fm-vp"), BoardConfig(n_samples=1000, converged_steps=60, budgets=QUICK_BUDGETS)), 3
+        ),
+        "small": Grid(_grid(COMPARED, BoardConfig(4000, 128, lr=5e-3)), 5),
         "gpu": Grid(_grid(COMPARED, BoardConfig(20_000, 512, 5, 4096, 1e-3, n_samples=20_000)), 5),
     },
     {"solver": (*SOLVERS, "converged"), "nfe": int, "tolerance": float, "in_support": float, "rmse": float},
@@ -100,7 +103,7 @@ def board(config: BoardConfig, seeds: tuple[int, ...], runs: tuple[Run, ...]) ->
     ]
     shown: dict[str, Tensor] = {}
     for solver, (follow, evaluations) in FIXED_STEP.items():
-        for nfe in config.nfe:
+        for nfe in config.budgets:
             if nfe % evaluations == 0:
                 velocity.nfe = 0
                 x = follow(velocity, x_0, grid(objective.path, nfe // evaluations))
