@@ -205,8 +205,9 @@ def draw_error(results: Results) -> MatplotlibFigure:
         rows = where(table, solver=solver)
         by = "nfe" if solver == "midpoint" else "tolerance"
         for name in [name for name in METHODS if name in set(rows["objective"])]:
-            means = where(rows, objective=name).groupby(by)[["nfe", "error"]].mean().sort_values("nfe")
-            panel.plot(means["nfe"], means["error"], **METHODS[name].line())
+            by_setting = where(rows, objective=name).groupby(by)
+            points = sorted(zip(by_setting["nfe"].mean(), by_setting["error"].mean(), strict=True))
+            panel.plot(*zip(*points, strict=True), **METHODS[name].line())
         places = (4, 6, 10, 20, 40) if solver == "midpoint" else (10, 20, 40, 80)
         ticks(panel, places, xlabel=f"evaluations of {solver}", yscale="log")
     axes[0, 0].set_ylabel("error, root mean square")
