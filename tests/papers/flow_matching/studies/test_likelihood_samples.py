@@ -134,12 +134,12 @@ def test_the_exact_divergence_must_win_less(share: float, expected: str) -> None
 
 def test_the_figures_show_ours_beside_the_published() -> None:
     rows = bits(likelihood_draws, "small", {20: 0.10, 50: 0.12})
-    ours, published = DRAWN["likelihood-draws"](MadeUp({likelihood_draws: rows})).axes  # type: ignore[arg-type]
+    ours, published = DRAWN["likelihood-draws"](MadeUp({likelihood_draws: rows})).axes
     means = rows.groupby("K")["bpd"].mean()
     assert shows(ours, list(zip(means.index, means, strict=True)))
     assert shows(published, [(1, 3.11), (20, 3.01), (50, 2.99)])
     of_both = bits(divergence_draws, "small", {20: 0.10, 50: 0.12}, 0.4)
-    (panel,) = DRAWN["likelihood-draws-exact"](MadeUp({divergence_draws: of_both})).axes  # type: ignore[arg-type]
+    (panel,) = DRAWN["likelihood-draws-exact"](MadeUp({divergence_draws: of_both})).axes
     for name in DIVERGENCES:
         means = of_both[of_both["divergence"] == name].groupby("K")["bpd"].mean()
         assert shows(panel, list(zip(means.index, means, strict=True)))

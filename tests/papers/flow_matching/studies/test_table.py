@@ -191,7 +191,7 @@ def test_what_table_1_has_is_beside_each_quantity() -> None:
 @pytest.mark.parametrize("preset", ["quick", "small"])
 def test_the_figure_shows_means_with_their_intervals_beside_the_published_cells(preset: str) -> None:
     rows = table(table_1, preset, keys)
-    figure = DRAWN["table-1"](MadeUp({table_1: rows}))  # type: ignore[arg-type]
+    figure = DRAWN["table-1"](MadeUp({table_1: rows}))
     axes = figure.axes
     methods = [name for name in METHODS if name in set(rows["objective"])]
     for row, (column, cell) in enumerate((("bpd", "nll"), ("fd", "fid"), ("nfe", "nfe"))):
@@ -213,9 +213,9 @@ def test_the_grids_of_samples_are_those_of_their_method_at_one_seed() -> None:
         level = list(OBJECTIVES).index(run["objective"]) / 10 + run["seed"] / 1000
         return {"samples": np.full((32, 1, 4, 4), level, dtype=np.float32)}
 
-    figure = DRAWN["table-1-samples"](MadeUp({table_1: rows}, arrays))  # type: ignore[arg-type]
+    figure = DRAWN["table-1-samples"](MadeUp({table_1: rows}, arrays))
     for panel, name in zip(figure.axes, METHODS, strict=False):
-        shown = panel.images[0].get_array()
+        shown = np.asarray(panel.images[0].get_array())
         assert shown.shape == (4 * 6, 8 * 6)
         assert float(shown[3, 3]) == pytest.approx(list(OBJECTIVES).index(name) / 10)
         assert panel.get_title() == METHODS[name].name

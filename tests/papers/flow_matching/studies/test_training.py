@@ -75,7 +75,8 @@ def test_seeds_trained_at_once_are_those_trained_alone(tmp_path: Path) -> None:
 def test_a_killed_training_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = FakeRun(tmp_path / "whole")
     expected = training(TINY, 0, whole)
-    broken, real, calls = FakeRun(tmp_path / "broken"), study.train, []
+    broken, calls = FakeRun(tmp_path / "broken"), list[Any]()
+    real: Any = study.train
 
     def train_until_killed(*given: Any, **others: Any) -> Any:
         calls.append(given)

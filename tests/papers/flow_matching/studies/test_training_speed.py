@@ -107,7 +107,7 @@ def test_evaluations_stay_with_ot_and_drift_with_score_matching(
 def test_the_figures_show_means_over_seeds_by_images(preset: str) -> None:
     rows = courses(preset, 2.0, {"score": 1.5})
     for figure, column in (("training-speed", "fd"), ("training-evaluations", "nfe")):
-        (panel,) = DRAWN[figure](MadeUp({progress: rows})).axes  # type: ignore[arg-type]
+        (panel,) = DRAWN[figure](MadeUp({progress: rows})).axes
         for name in set(rows["objective"]):
             mean = rows[rows["objective"] == name].groupby("seen")[column].mean()
             assert shows(panel, list(zip(mean.index / 1000, mean, strict=True)), METHODS[name].colour)
