@@ -7,7 +7,7 @@ more where the solver has converged.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import nextafter
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Row, Run, at_least, experiment, one_of, positive
-from common.harness.studies.figure import Results
+from common.harness.studies.figure import Figure, Results
 from common.harness.studies.measures import paired_difference
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
@@ -37,7 +37,6 @@ from papers.flow_matching.studies.plane import (
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MatplotlibFigure
 
 COMPARED = ("fm-ot", "fm-vp", "score", "ddpm")
@@ -55,11 +54,11 @@ class BoardConfig(NetConfig):
     method: str = "fm-ot"
     nfe: tuple[int, ...] = (4, 8, 10, 20, 32, 48, 80)
     """Evaluations of Euler, midpoint and RK4, where they make whole steps."""
-    tolerances: tuple[float, ...] = (3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
+    tolerances: tuple[float, ...] = ()
     """Of dopri5, absolute and relative."""
     converged_steps: int = 200
     """Midpoint steps of what counts as the network's exact flow."""
-    n_samples: int = 4000
+    n_samples: int = 2000
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,16 +67,22 @@ class BoardConfig(NetConfig):
         positive(self, "tolerances")
 
 
-def _grid(methods: tuple[str, ...], **fields: int) -> list[BoardConfig]:
-    return [BoardConfig(method=method, **fields) for method in methods]
+TOLERANCES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
+
+
+def _grid(methods: tuple[str, ...], base: BoardConfig) -> list[BoardConfig]:
+    # Only of flow matching are evaluations to equal error compared; at tolerances so wide a score may run off.
+    return [
+        replace(base, method=method, tolerances=TOLERANCES if method.startswith("fm-") else ()) for method in methods
+    ]
 
 
 @experiment(
     BoardConfig,
     {
-        "quick": Grid(_grid(("fm-ot", "fm-vp", "ddpm"), n_samples=1000, converged_steps=100), 3),
-        "small": Grid(_grid(COMPARED, steps=6000, hidden=128, layers=4), 5),
-        "gpu": Grid(_grid(COMPARED, steps=20_000, hidden=512, layers=5, batch=4096, n_samples=20_000), 5),
+        "quick": Grid(_grid(("fm-ot", "fm-vp"), BoardConfig(n_samples=1000, converged_steps=100)), 3),
+        "small": Grid(_grid(COMPARED, BoardConfig(6000, 128, 4)), 5),
+        "gpu": Grid(_grid(COMPARED, BoardConfig(20_000, 512, 5, 4096, 1e-3, n_samples=20_000)), 5),
     },
     {"solver": (*SOLVERS, "converged"), "nfe": int, "tolerance": float, "in_support": float, "rmse": float},
     together=8,
@@ -144,7 +149,6 @@ def _all_ahead(worse: tuple[str, ...], runs: tuple[tuple[str, int], ...], criter
 
 
 OTHERS = COMPARED[1:]
-QUICK_OTHERS = ("fm-vp", "ddpm")
 CLAIMS = (
     Claim(
         "board-few",
@@ -161,11 +165,11 @@ CLAIMS = (
         "board-four",
         "With four evaluations the OT path gives better samples of the checkerboard than the diffusion path.",
         "Section 6.2, Figure 4",
-        _all_ahead(QUICK_OTHERS, (("midpoint", 4), ("euler", 4)), FIVE_POINTS),
+        _all_ahead(("fm-vp",), (("midpoint", 4), ("euler", 4)), FIVE_POINTS),
         presets=("quick",),
         headline=True,
         excludes="flow matching on the diffusion path in the place of the OT path's",
-        deviation=BOARD + " Half the solvers and methods of `small`, where Euler with ten evaluations is judged too.",
+        deviation=BOARD + " `small` has the other methods, and Euler with ten evaluations.",
     ),
     Claim(
         "board-more",
@@ -210,9 +214,11 @@ def draw_support(results: Results) -> MatplotlibFigure:
     figure, axes = panels("flow_matching", columns=2, width=8, height=4.2)
     for panel, solver in zip(axes[0], ("midpoint", "euler"), strict=True):
         for method, look in METHODS.items():
-            rows = where(table, method=method, solver=solver)
-            if len(rows):
-                _curve(panel, rows.groupby("nfe")["in_support"], **look.line())
+            by_nfe = where(table, method=method, solver=solver).groupby("nfe")["in_support"]
+            mean = by_nfe.mean()
+            if len(mean):
+                panel.plot(mean.index, mean, **look.line())
+                panel.fill_between(mean.index, by_nfe.min(), by_nfe.max(), color=look.colour, alpha=0.2, lw=0)
         ticks(panel, table["nfe"][table["solver"] == solver], title=SOLVERS[solver].name, ylim=(0.2, 1))
         panel.set(xlabel="network evaluations (NFE)")
     axes[0, 0].set_ylabel("share of points on the squares")
@@ -220,10 +226,26 @@ def draw_support(results: Results) -> MatplotlibFigure:
     return finish(figure)
 
 
-def _curve(panel: Axes, groups: object, **line: object) -> None: ...
+FIGURES = (
+    Figure(
+        "checkerboard",
+        "Points that the midpoint method draws in 4, 8, 10 and 20 evaluations, one row for each method.",
+        "One network of each method, from the same noise. With four evaluations the squares are seen in the first row, "
+        "and hardly in the others; with twenty they are seen in all.",
+        (board,),
+        draw_samples,
+    ),
+    Figure(
+        "support",
+        "Share of generated points on the squares of the checkerboard against network evaluations, for the midpoint "
+        "and for Euler's method.",
+        "Means over seeds; the bands are their range. With few evaluations the OT path is ahead of all methods on the "
+        "diffusion path, with either solver.",
+        (board,),
+        draw_support,
+    ),
+)
 
-
-FIGURES = ()
 STUDY = Study(
     "Samples of the checkerboard",
     "Does the OT path bring points onto the checkerboard in fewer evaluations than the diffusion path?",

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 MIDPOINTS = tuple(round(0.05 + 0.1 * k, 2) for k in range(10))
 NEAR_DATA = (0.99, 0.999)
 TIMES = MIDPOINTS + NEAR_DATA
-PROBES = 256
+PROBES = 128
 """Samples whose gradients are taken at each time."""
 
 

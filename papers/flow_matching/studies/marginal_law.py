@@ -8,12 +8,13 @@ log p_t, and by the distance to fresh draws of p_t, beside that of two sets of f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from common.diffusion.likelihood import exact_trace, integrate_divergence
 from common.harness.studies.claims import Claim, Criterion, Quantity
@@ -81,7 +82,7 @@ def carried(config: LawConfig, seed: int, run: Run) -> list[Row]:
     for before, t in pairwise((0.0, *config.times)):
         time = torch.tensor(t, dtype=torch.float64)
         draws = field.sample(config.repeats * n, time, generator)
-        least = floor(w2, lambda n, g, time=time: field.sample(n, time, g), n, generator, config.repeats).mean
+        least = floor(w2, partial(_draw, field, time), n, generator, config.repeats).mean
         for name, velocity in velocities.items():
             x = rk4(velocity, carried_by[name], torch.linspace(before, t, config.steps + 1, dtype=torch.float64))
             far = fmean(w2(a, b) for a, b in zip(x.split(n), draws.split(n), strict=True))
@@ -92,6 +93,10 @@ def carried(config: LawConfig, seed: int, run: Run) -> list[Row]:
         shown[f"drawn_{t:g}"] = draws
     run.save_arrays(**{name: x[:SHOWN].float().numpy() for name, x in shown.items()})
     return rows
+
+
+def _draw(field: MixtureField, t: Tensor, n: int, generator: Generator) -> Tensor:
+    return field.sample(n, t, generator)
 
 
 def density_error(field: MixtureField, velocity: Velocity, x: Tensor, t: Tensor) -> float:

@@ -147,7 +147,10 @@ def nfe_to(error: float, solver: str, first: dict[str, str], second: dict[str, s
     picks = tuple({"solver": solver, **which} for which in (first, second))
 
     def ratio(rows: pd.DataFrame) -> float:
-        a, b = (first_reached(each["nfe"], each["rmse"], error) for each in (pick(rows, which) for which in picks))
+        a, b = (
+            first_reached(list(each["nfe"]), list(each["rmse"]), error)
+            for each in (pick(rows, which) for which in picks)
+        )
         return a / b
 
     return per_seed(ratio, ("nfe", "rmse"), picks)

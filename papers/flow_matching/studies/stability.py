@@ -115,8 +115,8 @@ def _grid(objectives: tuple[str, ...], *bases: StabilityConfig) -> list[Stabilit
     return [replace(base, objective=name, lr=lr) for base in bases for name in objectives for lr in RATES]
 
 
-_QUICK = StabilityConfig("fm-vp", MIDDLE)
-_SMALL = (replace(_QUICK, steps=3000), replace(_QUICK, law="digits", steps=600, width=256, n_test=128))
+_QUICK = StabilityConfig("fm-vp", MIDDLE, steps=500, n_test=128)
+_SMALL = (replace(_QUICK, steps=3000, n_test=256), replace(_QUICK, law="digits", steps=600, width=256, n_test=128))
 _GPU = (
     replace(_QUICK, steps=20_000, batch=1024, width=512, n_test=2000),
     replace(_QUICK, law="digits", steps=5000, width=512, n_test=355),

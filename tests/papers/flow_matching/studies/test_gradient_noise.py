@@ -79,7 +79,7 @@ def test_the_network_of_the_middle_rate_is_looked_at_and_variances_are_relative_
     assert [row["variance"] for row in rows] == [0.75] * 5 + [1.25] * 5 + [10.0, 20.0]
     assert np.mean(MIDPOINTS) == pytest.approx(0.5)
     assert seen["objective"] is OBJECTIVES["score"]
-    assert seen["x_1"].shape == (256, 2)
+    assert seen["x_1"].shape == (128, 2)
     assert seen["seed"] == stream(5, GRADIENTS).initial_seed()
     for name, weights in trained.state_dict().items():
         assert torch.equal(seen["net"][name], weights)
