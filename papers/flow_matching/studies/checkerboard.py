@@ -52,7 +52,7 @@ class BoardConfig(NetConfig):
     """One method, and how its network is sampled from."""
 
     method: str = "fm-ot"
-    nfe: tuple[int, ...] = (4, 8, 10, 20, 32, 48, 80)
+    budgets: tuple[int, ...] = (4, 8, 10, 20, 32, 48, 80)
     """Evaluations of Euler, midpoint and RK4, where they make whole steps."""
     tolerances: tuple[float, ...] = ()
     """Of dopri5, absolute and relative."""
@@ -63,7 +63,7 @@ class BoardConfig(NetConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of(COMPARED, self, "method")
-        at_least(1, self, "nfe", "converged_steps", "n_samples")
+        at_least(1, self, "budgets", "converged_steps", "n_samples")
         positive(self, "tolerances")
 
 
@@ -100,7 +100,7 @@ def board(config: BoardConfig, seeds: tuple[int, ...], runs: tuple[Run, ...]) ->
     ]
     shown: dict[str, Tensor] = {}
     for solver, (follow, evaluations) in FIXED_STEP.items():
-        for nfe in config.nfe:
+        for nfe in config.budgets:
             if nfe % evaluations == 0:
                 velocity.nfe = 0
                 x = follow(velocity, x_0, grid(objective.path, nfe // evaluations))

@@ -52,14 +52,14 @@ evaluations to show."""
 @dataclass(frozen=True)
 class OrderConfig:
     path: str
-    nfe: tuple[int, ...] = (64, 128, 256)
+    budgets: tuple[int, ...] = (64, 128, 256)
     reference_steps: int = 256
     """RK4 steps of what counts as exact: at four times as many evaluations, RK4's own error is 256 times smaller."""
     n_samples: int = 64
 
     def __post_init__(self) -> None:
         one_of(COMPARED, self, "path")
-        at_least(1, self, "nfe", "reference_steps", "n_samples")
+        at_least(1, self, "budgets", "reference_steps", "n_samples")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class ExactConfig:
     """The exact field of the mixture on one path."""
 
     path: str
-    nfe: tuple[int, ...] = (4, 8, 12, 16, 20, 32, 48, 64)
+    budgets: tuple[int, ...] = (4, 8, 12, 16, 20, 32, 48, 64)
     tolerances: tuple[float, ...] = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
     """Of dopri5, absolute and relative."""
     reference_steps: int = 160
@@ -77,7 +77,7 @@ class ExactConfig:
 
     def __post_init__(self) -> None:
         one_of(COMPARED, self, "path")
-        at_least(1, self, "nfe", "reference_steps", "n_samples")
+        at_least(1, self, "budgets", "reference_steps", "n_samples")
         positive(self, "tolerances")
 
 
@@ -129,9 +129,9 @@ def exact_error(config: ExactConfig, seeds: tuple[int, ...], runs: tuple[Run, ..
 def _fixed_step(
     velocity: CountedVelocity, x_0: Tensor, config: OrderConfig | ExactConfig
 ) -> Iterator[tuple[str, int, Tensor]]:
-    """(solver, evaluations counted, where points end), for each of `nfe` that makes whole steps."""
+    """(solver, evaluations counted, where points end), for each of `budgets` that makes whole steps."""
     for solver, (follow, evaluations) in FIXED_STEP.items():
-        for nfe in config.nfe:
+        for nfe in config.budgets:
             if nfe % evaluations == 0:
                 velocity.nfe = 0
                 x = follow(velocity, x_0, grid(EXACT_PATHS[config.path], nfe // evaluations))
