@@ -68,10 +68,14 @@ FM, OTHERS = ("fm-ot", "fm-vp"), ("score", "ddpm")
 """`quick` has flow matching alone."""
 
 
+def _quick(objective: str) -> ImageCostConfig:
+    return ImageCostConfig("perceptron", objective, tolerances=(1e-1, 1e-2, 1e-3, 1e-4), n_samples=300)
+
+
 @experiment(
     ImageCostConfig,
     {
-        "quick": Grid([ImageCostConfig("perceptron", name, n_samples=300) for name in FM], 4),
+        "quick": Grid([_quick(name) for name in FM], 4),
         "small": Grid([ImageCostConfig("unet", name) for name in (*FM, *OTHERS)], 5),
         "gpu": Grid([ImageCostConfig("large unet", name, n_samples=5000) for name in (*FM, *OTHERS)], 3),
     },
@@ -183,7 +187,8 @@ CLAIMS = (
         presets=("quick", "small", "gpu"),
         headline=True,
         excludes="the diffusion path in its place, or one as good as it",
-        deviation=SCALED_DOWN,
+        deviation=SCALED_DOWN + " With four evaluations, which the figure has too, the two are alike on the digits of "
+        "`quick`.",
     ),
     Claim(
         "image-quality-cost-all",

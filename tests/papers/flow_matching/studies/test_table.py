@@ -92,7 +92,9 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> Handed:
 def test_a_row_is_of_its_own_network_its_seed_and_the_paper_s_tolerance(
     objective: str, handed: Handed, tmp_path: Path
 ) -> None:
-    config = TableConfig("perceptron", objective, n_samples=700, tolerance=0.02, n_solved=9, n_images=11, K=3)
+    config = TableConfig(
+        "perceptron", objective, n_samples=700, tolerance=0.02, n_solved=9, n_solves=2, n_images=11, K=3
+    )
     need = table_1.needs(config, 6)["network"]
     made = network("perceptron", objective)
     assert (need.config, need.seed) == (made, 6)
@@ -102,12 +104,12 @@ def test_a_row_is_of_its_own_network_its_seed_and_the_paper_s_tolerance(
     assert rows == [{"bpd": 3.0, "fd": 5.0, "floor": 700.0, "nfe": 7}]
     assert handed.network == (made, tmp_path / "trained")
     x_0 = noise(made, 700, stream(6, SAMPLING))
-    *sampled, (counted, exactly) = handed.solved
+    *sampled, (counted, exactly), (next_counted, _) = handed.solved
     assert torch.equal(torch.cat([x for x, _ in sampled]), x_0)
     last = OBJECTIVES[objective].path.last
     for _, how in sampled:
         assert how == {"t_0": 0, "t_1": last, "atol": 0.02, "rtol": 0.02}
-    assert torch.equal(counted, x_0[:9])
+    assert torch.equal(torch.cat([counted, next_counted]), x_0[:18])
     assert exactly == {"t_0": 0, "t_1": last}, "at the tolerance of the paper"
     assert torch.equal(handed.judged[0], x_0 + 1)
     np.testing.assert_allclose(run.arrays["samples"], (x_0 + 1)[:32].numpy(), rtol=1e-6)
@@ -135,6 +137,7 @@ def test_the_networks_of_the_table_are_trained_by_the_same_preset() -> None:
         ({"n_samples": 1}, "n_samples is at least 2"),
         ({"tolerance": 0.0}, "tolerance is 0.0; it must be positive"),
         ({"K": 0}, "K is at least 1"),
+        ({"n_samples": 20, "n_solves": 2}, "n_samples is at least 32, not 20"),
     ],
 )
 def test_a_bad_config_is_refused(fields: dict[str, Any], message: str) -> None:
