@@ -50,6 +50,8 @@ class TableConfig:
     """Of dopri5 for these samples."""
     n_solved: int = 16
     """Samples that dopri5 carries at once, at the paper's 1e-5, where its evaluations are counted."""
+    n_solves: int = 1
+    """Such solves, of other samples each; the evaluations are their mean."""
     n_images: int = 64
     """Test images whose bits are taken, at 1e-5."""
     K: int = 1
@@ -59,7 +61,8 @@ class TableConfig:
         one_of(NETWORKS, self, "network")
         one_of(OBJECTIVES, self, "objective")
         at_least(2, self, "n_samples")
-        at_least(1, self, "n_solved", "n_images", "K")
+        at_least(1, self, "n_solved", "n_solves", "n_images", "K")
+        at_least(self.n_solved * self.n_solves, self, "n_samples")
         positive(self, "tolerance")
 
 
@@ -70,11 +73,11 @@ CHUNK = 500
 @experiment(
     TableConfig,
     {
-        "quick": Grid([TableConfig("perceptron", name, 500, 1e-5) for name in QUICK], 4),
+        "quick": Grid([TableConfig("perceptron", name, 500, 1e-5, n_solves=4) for name in QUICK], 4),
         "small": Grid([TableConfig("unet", name) for name in OBJECTIVES], 5),
-        "gpu": Grid([TableConfig("large unet", name, 10_000, 1e-5, 64, 512, K=20) for name in OBJECTIVES], 3),
+        "gpu": Grid([TableConfig("large unet", name, 10_000, 1e-5, 64, n_images=512, K=20) for name in OBJECTIVES], 3),
     },
-    {"bpd": float, "fd": float, "floor": float, "nfe": int},
+    {"bpd": float, "fd": float, "floor": float, "nfe": float},
     resources={"gpu": Resources(cpus=4, gpus=1.0)},
     needs=lambda config, seed: {"network": trained(config.network, config.objective, seed)},
     prepare=lambda config: look_at(NETWORKS[config.network].dataset, NETWORKS[config.network].resolution),
@@ -89,7 +92,8 @@ def table_1(config: TableConfig, seed: int, run: Run) -> list[Row]:
     parts = x_0.split(CHUNK)
     samples = torch.cat([dopri5(velocity, x, t_1=last, atol=config.tolerance, rtol=config.tolerance) for x in parts])
     counted = CountedVelocity(velocity)
-    dopri5(counted, x_0[: config.n_solved], t_1=last)
+    for x in x_0[: config.n_solved * config.n_solves].split(config.n_solved):
+        dopri5(counted, x, t_1=last)
     images = data.load("test", made.resolution)[: config.n_images].to(run.device)
     generator = stream(seed, LIKELIHOOD, run.device)
     bits = bits_per_dim(velocity, images, config.K, generator, data.levels, t_1=last)
@@ -99,7 +103,7 @@ def table_1(config: TableConfig, seed: int, run: Run) -> list[Row]:
             "bpd": float(bits.mean()),
             "fd": data.fd(samples),
             "floor": data.floor(made.resolution, config.n_samples, stream(seed, FLOOR)),
-            "nfe": counted.nfe,
+            "nfe": counted.nfe / config.n_solves,
         }
     ]
 
@@ -111,8 +115,8 @@ SCALED_DOWN = (
 )
 """How a claim about these networks deviates from the paper."""
 ONE_BATCH = (
-    " Evaluations are those of one solve of 16 samples, which share their steps, from t = 0 to the end of the path; "
-    "the paper averages over all its samples."
+    " Evaluations are those of a solve of 16 samples, which share their steps, from t = 0 to the end of the path; the "
+    "paper averages over all its samples."
 )
 ROUGHER = (
     " In `small` the samples whose distance is taken are solved at a tolerance of 1e-2, the paper's at 1e-5: a pilot "
@@ -122,7 +126,7 @@ PUBLISHED_SETS = {"CIFAR-10": "black", "ImageNet-32": "0.6", "ImageNet-64": "whi
 """The data sets of Table 1, by what fills their marks."""
 
 
-_MORE = Criterion(nextafter(0.0, 1.0), reason="the claim is the sign, on paired seeds")
+_MORE = Criterion(0.01, reason="the smallest lead that Table 1 has")
 _ABOVE = Criterion(nextafter(1.0, 2.0), reason="the claim is the sign, on paired seeds")
 
 
@@ -161,15 +165,15 @@ def _evaluations(other: str) -> Quantity:
     return _ratio("nfe", "evaluations of dopri5 at 1e-5", theirs, best, other)
 
 
-def _best(id: str, of: str, quantity: Callable[[str], Quantity], deviation: str = "") -> tuple[Claim, Claim]:
-    """That FM on the OT path is the best of all five: of those that `quick` trains, and of the others."""
+def _best(id: str, does: str, quantity: Callable[[str], Quantity], deviation: str = "") -> tuple[Claim, Claim]:
+    """That FM on the OT path is the best: of the methods that `quick` trains, and of the others."""
     others = tuple(name for name in OBJECTIVES if name not in QUICK)
-    statement = f"Flow matching on the OT path has the {of}"
+    statement = f"Flow matching on the OT path {does}"
     source, said = "Section 6.1, Table 1", SCALED_DOWN + deviation
     return (
         Claim(
             id,
-            f"{statement}, of flow matching and score matching on the diffusion path too.",
+            f"{statement} than flow matching and score matching on the diffusion path.",
             source,
             tuple(quantity(name) for name in QUICK[1:]),
             presets=("quick", "small", "gpu"),
@@ -179,7 +183,7 @@ def _best(id: str, of: str, quantity: Callable[[str], Quantity], deviation: str 
         ),
         Claim(
             f"{id}-all",
-            f"{statement} of all five: of ScoreFlow and DDPM too.",
+            f"{statement} than ScoreFlow and DDPM.",
             source,
             tuple(quantity(name) for name in others),
             presets=("small", "gpu"),
@@ -191,9 +195,9 @@ def _best(id: str, of: str, quantity: Callable[[str], Quantity], deviation: str 
 
 
 CLAIMS = (
-    *_best("table-bits", "fewest bits per dimension", _bits, " Divergence by Hutchinson's estimate, K = 1."),
-    *_best("table-fd", "best samples", _distance, ROUGHER),
-    *_best("table-nfe", "fewest evaluations of an adaptive solver", _evaluations, ONE_BATCH),
+    *_best("table-bits", "has fewer bits per dimension", _bits, " Divergence by Hutchinson's estimate, K = 1."),
+    *_best("table-fd", "has better samples", _distance, ROUGHER),
+    *_best("table-nfe", "takes fewer evaluations of an adaptive solver", _evaluations, ONE_BATCH),
 )
 
 

@@ -7,7 +7,6 @@ samples, and the evaluations that dopri5 takes at a tolerance of 1e-5.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import nextafter
 from typing import TYPE_CHECKING
 
 import torch
@@ -126,7 +125,10 @@ CLAIMS = (
                 "images, OT over diffusion",
                 progress,
                 share_of_training(),
-                Criterion(upper=nextafter(1.0, 0.0), reason="the claim is the sign, on paired seeds"),
+                Criterion(
+                    upper=0.95,
+                    reason="the claim is the sign; what less than a twentieth saves is lost between two looks",
+                ),
                 metric="images to the Frechet distance that the diffusion path ends with, over all of its images",
                 unit="×",
                 scale="log",
