@@ -105,7 +105,7 @@ COLUMNS: Mapping[str, Values] = {"objective": PATHS, "reader": READERS, "time": 
 
 @experiment(
     ClassTimeConfig,
-    {"quick": Grid([ClassTimeConfig(48, 24)], 3), "small": Grid([ClassTimeConfig(128, 256)], 5)},
+    {"quick": Grid([ClassTimeConfig(48, 16)], 3), "small": Grid([ClassTimeConfig(128, 256)], 5)},
     COLUMNS,
 )
 def class_time(config: ClassTimeConfig, seed: int, run: Run) -> list[Row]:
