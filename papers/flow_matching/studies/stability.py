@@ -127,7 +127,7 @@ _GPU = (
     StabilityConfig,
     {
         "quick": Grid(_grid(("fm-vp", "score"), _QUICK), 4),
-        "small": Grid(_grid(DIFFUSION, *_SMALL), 8),
+        "small": Grid(_grid(DIFFUSION, *_SMALL), 6),
         "gpu": Grid(_grid(DIFFUSION, *_GPU), 8),
     },
     {"nll": float},
@@ -181,7 +181,7 @@ def worst(nll: pd.DataFrame) -> pd.Series:
     return nll.max(axis=1)
 
 
-MORE = Criterion(nextafter(0.0, 1.0), reason="the claim is the sign, on paired seeds")
+MORE = Criterion(0.01, reason="more than a tie in the last digit that Table 1 gives of a likelihood")
 ABOVE = Criterion(nextafter(1.0, 2.0), reason="the claim is the sign, on paired seeds")
 
 
@@ -291,7 +291,7 @@ FIGURES = (
         "learning-rates",
         "Negative log-likelihood of held-out data against the learning rate, for the objectives on the diffusion path.",
         "Each mark is one training, lines join the means; lower is better. The same network, path, batches and noise "
-        "for all objectives. Flow matching is the lowest at every rate.",
+        "for all objectives. On average flow matching is below score matching at every rate.",
         (stability,),
         draw_rates,
     ),
