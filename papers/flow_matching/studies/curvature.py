@@ -1,9 +1,7 @@
 """How straight are the trajectories that a solver follows, and what makes them straighter (beyond the paper)?
 
-The paper's conditional OT trajectories are straight lines at constant speed. A solver follows the marginal velocity,
-whose trajectories are not. Their curvature is measured on exact fields, on the OT and on the VP path, of two laws: a
-mixture in the plane, and digits. Then networks are trained on the OT path with pairs of noise and data by optimal
-transport within mini-batches (Tong et al. 2023, arXiv 2302.00482), in the place of independent pairs.
+Curvature of the marginal trajectories, on exact fields (a mixture, digits) and of networks trained with pairs of noise
+and data by optimal transport within mini-batches (Tong et al. 2023, arXiv 2302.00482).
 """
 
 from __future__ import annotations
@@ -21,8 +19,7 @@ from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import PRESETS, Grid, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
 from common.harness.studies.measures import paired_ratio, value_at
-from common.harness.studies.panels import COLOURS, finish, panels, where
-from common.harness.studies.statistics import student_t
+from common.harness.studies.panels import COLOURS
 from common.harness.studies.study import Study
 from common.metrics.floor import Sampler, resampled
 from common.training.loop import Batch
@@ -33,7 +30,8 @@ from papers.flow_matching.marginal import Oracle
 from papers.flow_matching.objective import Net, cfm_loss, in_own_dtype
 from papers.flow_matching.path import OT
 from papers.flow_matching.solvers import euler, grid, midpoint
-from papers.flow_matching.studies.looks import PATHS, Look, ticks
+from papers.flow_matching.studies import drawing
+from papers.flow_matching.studies.looks import Look
 from papers.flow_matching.studies.plane import (
     EXACT_PATHS,
     TRAINED,
@@ -46,7 +44,6 @@ from papers.flow_matching.studies.plane import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.figure import Figure as MatplotlibFigure
 
 COMPARED = ("ot", "vp")
@@ -280,44 +277,14 @@ CLAIMS = (
 
 
 def draw_trajectories(results: Results) -> MatplotlibFigure:
-    figure, axes = panels("flow_matching", 2, 2, width=8, height=8)
     largest = max(results.table(pairing)["among"])
-    drawn: list[tuple[str, str, np.ndarray]] = []
-    for path, look in PATHS.items():
-        for _, arrays in results.arrays(trajectories, path=path, law="mixture", seed=0):
-            drawn.append((f"{look.name}, exact field", look.colour, arrays["marginal"]))
-            if path == "ot":
-                drawn.insert(0, (f"{look.name}, conditional", look.colour, arrays["conditional"]))
-    ((_, arrays),) = results.arrays(pairing, among=largest, seed=0)
-    drawn.append((f"OT, network, pairs among {largest}", COLOURS[2], arrays["trajectories"]))
-    for panel, (title, colour, x) in zip(axes.flat, drawn, strict=True):
-        panel.plot(x[::4, :, 0], x[::4, :, 1], color=colour, lw=0.8, alpha=0.7)
-        panel.scatter(x[-1, :, 0], x[-1, :, 1], s=12, color="0.2", zorder=3, rasterized=True)
-        panel.set(title=title, xlim=(-3, 3), ylim=(-3, 3), xlabel="x₁", ylabel="x₂", aspect="equal")
-    return finish(figure)
+    exact = {path: results.arrays(trajectories, path=path, law="mixture", seed=0)[0][1] for path in COMPARED}
+    ((_, paired),) = results.arrays(pairing, among=largest, seed=0)
+    return drawing.trajectories(exact, paired["trajectories"], f"OT, network, pairs among {largest}")
 
 
 def draw_curvature(results: Results) -> MatplotlibFigure:
-    figure, axes = panels("flow_matching", columns=2, width=8, height=3.8)
-    left, right = axes[0]
-    table = where(results.table(trajectories), trajectories="marginal")
-    for place, law in enumerate(LAWS):
-        for path, shift in (("ot", -0.12), ("vp", 0.12)):
-            estimate = student_t(list(where(table, law=law, path=path)["curvature"]), "log")
-            kind = PATHS[path]
-            left.plot([place + shift] * 2, [estimate.low, estimate.high], color=kind.colour, lw=2.5)
-            left.plot(
-                place + shift, estimate.mean, ls="", color=kind.colour, marker=kind.marker,
-                label=kind.name if place == 0 else None,
-            )  # fmt: skip
-    left.set(yscale="log", ylabel="curvature", xlabel="exact fields", xlim=(-0.5, len(LAWS) - 0.5))
-    left.set_xticks(range(len(LAWS)), [look.name for look in LAWS.values()])
-    left.legend(frameon=False, fontsize="small")
-    means = results.table(pairing).groupby("among")["curvature"]
-    right.plot(means.mean().index, means.mean(), **PATHS["ot"].line())
-    right.fill_between(means.mean().index, means.min(), means.max(), color=PATHS["ot"].colour, alpha=0.2, lw=0)
-    ticks(right, means.mean().index, yscale="log", xlabel="pairs by optimal transport among")
-    return finish(figure)
+    return drawing.curvature(results.table(trajectories), LAWS, results.table(pairing).groupby("among")["curvature"])
 
 
 FIGURES = (

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -18,12 +17,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Generator, Tensor
 
-from common.diffusion.likelihood import gaussian_log_prior
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import PRESETS, Grid, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
 from common.harness.studies.measures import Measure, first_reached, loglog_slope, per_seed, pick, value_at
-from common.harness.studies.panels import COLOURS, finish, panels, where
+from common.harness.studies.panels import COLOURS
 from common.harness.studies.study import Study
 from common.nets.mlp import MLP
 from common.training.members import Members
@@ -31,9 +29,10 @@ from common.training.stream import stream
 from papers.flow_matching.marginal import MixtureField
 from papers.flow_matching.objective import OBJECTIVES, Generators, Net
 from papers.flow_matching.path import OT, VP
-from papers.flow_matching.solvers import rk4_step
+from papers.flow_matching.studies import drawing
 from papers.flow_matching.studies.looks import Look
 from papers.flow_matching.studies.plane import INITIAL, SAMPLING, TRAINED, NetConfig, drawn, learn, mixture
+from papers.flow_matching.studies.simulated import Evaluations, log_likelihood
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,45 +121,6 @@ def block_gradients(net: MLP, x: Tensor, t: Tensor, target: Tensor) -> Tensor:
 
 TEST_STEPS = 16
 """RK4 steps of the likelihood of test points."""
-
-
-class Evaluations:
-    """Counts the evaluations of whatever network goes through it, each on a whole batch."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def of(self, net: Net) -> Net:
-        def call(x: Tensor, t: Tensor) -> Tensor:
-            self.count += 1
-            return net(x, t)
-
-        return call
-
-
-def log_likelihood(net: Net, x_1: Tensor, steps: int) -> Tensor:
-    """log p_1(x_1) of the flow of `net`, by so many RK4 steps back from t = 1, with the exact divergence.
-
-    Differentiable in the weights, which `papers.flow_matching.likelihood` is not. x_1: (S, B, D); returns (S, B).
-    """
-    D = x_1.shape[-1]
-
-    def field(state: Tensor, t: Tensor) -> Tensor:
-        """The velocity, and minus its divergence, at (x, change of log-density): (S, B, D + 1) each."""
-        with torch.enable_grad():
-            x = state[..., :D]
-            x = x if x.requires_grad else x.detach().requires_grad_()
-            v = net(x, t.to(x))
-            diagonal = [torch.autograd.grad(v[..., i].sum(), x, create_graph=True)[0][..., i] for i in range(D)]
-        return torch.cat([v, -torch.stack(diagonal).sum(0)[..., None]], -1)
-
-    state = torch.cat([x_1, torch.zeros_like(x_1[..., :1])], -1)
-    times = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
-    for t, t_next in pairwise(times):
-        state = rk4_step(field, state, t, t_next - t)
-    x_0 = state[..., :D]
-    # The integral from 1 to 0 of minus the divergence is that from 0 to 1 of the divergence.
-    return gaussian_log_prior(x_0.flatten(0, 1), 1.0).reshape(x_0.shape[:-1]) - state[..., D]
 
 
 @dataclass(frozen=True)
@@ -332,25 +292,7 @@ CLAIMS = (
 
 
 def draw_theorem(results: Results) -> MatplotlibFigure:
-    figure, axes = panels("flow_matching", columns=2, width=8, height=4.6)
-    left, right = axes[0]
-    table = results.table(gradients)
-    for target, look in TARGETS.items():
-        mean = where(table, target=target).groupby("n")["difference"].mean()
-        left.plot(mean.index, mean, **look.line())
-        if target == "cfm":
-            slope = mean.iloc[0] * (mean.index / mean.index[0]) ** -0.5
-            left.plot(mean.index, slope, color="0.85", lw=7, zorder=0, label="slope −½")
-    left.set(xscale="log", yscale="log", xlabel="draws n", ylabel="difference from the FM gradient")
-    table = results.table(ways)
-    for way, look in WAYS.items():
-        rows = where(table, way=way).groupby("train_steps")[["evaluations", "excess_nll"]].mean()
-        right.plot(rows["evaluations"], rows["excess_nll"], **look.line())
-    right.axhline(EQUAL, color="0.6", lw=0.8, zorder=0)
-    right.set(xscale="log", yscale="log", xlabel="evaluations in training", ylabel="NLL − entropy (nats)")
-    for panel in (left, right):
-        panel.legend(frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    return finish(figure)
+    return drawing.theorem(results.table(gradients), TARGETS, results.table(ways), WAYS, EQUAL)
 
 
 FIGURES = (
