@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from math import nextafter
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,8 @@ def quantities(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 def bounds(stated: str) -> tuple[float, float]:
     """(0.5, 1.5) of '0.5 to 1.5, a reason'."""
     words = re.split(r", | to ", stated.replace("≤ ", "-inf to "), maxsplit=2)
+    if stated.startswith("> 0"):
+        return nextafter(0, 1), float("inf")
     if stated.startswith("≥"):
         return float(words[0].removeprefix("≥ ")), float("inf")
     return float(words[0]), float(words[1])

@@ -19,7 +19,6 @@ from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import PRESETS, Grid, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
 from common.harness.studies.measures import paired_ratio, value_at
-from common.harness.studies.panels import COLOURS
 from common.harness.studies.study import Study
 from common.metrics.floor import Sampler, resampled
 from common.training.loop import Batch
@@ -30,8 +29,7 @@ from papers.flow_matching.marginal import Oracle
 from papers.flow_matching.objective import Net, cfm_loss, in_own_dtype
 from papers.flow_matching.path import OT
 from papers.flow_matching.solvers import euler, grid, midpoint
-from papers.flow_matching.studies import drawing
-from papers.flow_matching.studies.looks import Look
+from papers.flow_matching.studies import drawing, looks
 from papers.flow_matching.studies.plane import (
     EXACT_PATHS,
     TRAINED,
@@ -47,10 +45,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
 COMPARED = ("ot", "vp")
-LAWS: dict[str, Look] = {
-    "mixture": Look("mixture (2-D)", COLOURS[7], "o"),
-    "digits": Look("digits (64-D)", "black", "s"),
-}
+LAWS = ("mixture", "digits")
 N_DIGITS = 300
 """The first digits of scikit-learn, in [-1, 1]: the second law is uniform on them."""
 PAIRING = 3
@@ -197,7 +192,7 @@ EXACT = (
 
 def _straight(law: str) -> Quantity:
     return Quantity(
-        f"conditional OT, {LAWS[law].name}",
+        f"conditional OT, {looks.LAWS[law].name}",
         trajectories,
         value_at("curvature", path="ot", trajectories="conditional", law=law),
         Criterion(upper=1e-9, reason="a straight line at constant speed, up to rounding"),
@@ -209,7 +204,7 @@ def _straight(law: str) -> Quantity:
 
 def _bent(law: str) -> Quantity:
     return Quantity(
-        f"marginal OT, {LAWS[law].name}",
+        f"marginal OT, {looks.LAWS[law].name}",
         trajectories,
         value_at("curvature", path="ot", trajectories="marginal", law=law),
         Criterion(0.05, reason="a variance of a twentieth of the squared mean: seen by the eye"),
@@ -284,7 +279,8 @@ def draw_trajectories(results: Results) -> MatplotlibFigure:
 
 
 def draw_curvature(results: Results) -> MatplotlibFigure:
-    return drawing.curvature(results.table(trajectories), LAWS, results.table(pairing).groupby("among")["curvature"])
+    by_pairs = results.table(pairing).groupby("among")["curvature"]
+    return drawing.curvature(results.table(trajectories), looks.LAWS, by_pairs)
 
 
 FIGURES = (

@@ -21,7 +21,6 @@ from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import PRESETS, Grid, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
 from common.harness.studies.measures import Measure, first_reached, loglog_slope, per_seed, pick, value_at
-from common.harness.studies.panels import COLOURS
 from common.harness.studies.study import Study
 from common.nets.mlp import MLP
 from common.training.members import Members
@@ -29,8 +28,7 @@ from common.training.stream import stream
 from papers.flow_matching.marginal import MixtureField
 from papers.flow_matching.objective import OBJECTIVES, Generators, Net
 from papers.flow_matching.path import OT, VP
-from papers.flow_matching.studies import drawing
-from papers.flow_matching.studies.looks import Look
+from papers.flow_matching.studies import drawing, looks
 from papers.flow_matching.studies.plane import INITIAL, SAMPLING, TRAINED, NetConfig, drawn, learn, mixture
 from papers.flow_matching.studies.simulated import Evaluations, log_likelihood
 
@@ -42,11 +40,7 @@ SMOOTH = 0.5
 """Standard deviation of each of the eight Gaussians: wide enough for maximum likelihood to get there in a minute."""
 SIGMA_MIN = 0.1
 """Of the OT path here: large, for the control that leaves it out of the target to be seen."""
-TARGETS: dict[str, Look] = {
-    "cfm": Look("conditional velocity", COLOURS[0], "o"),
-    "no-sigma-min": Look("x₁ − x₀ as target", COLOURS[1], "^", "-."),
-    "other-path": Look("target of the VP path", COLOURS[3], "s", "--"),
-}
+TARGETS = ("cfm", "no-sigma-min", "other-path")
 """What the network is regressed on: the conditional velocity, and two controls."""
 BLOCK = 256
 """Draws that a gradient is taken of; that of n draws is the mean of n/256 such."""
@@ -144,10 +138,7 @@ class LikelihoodConfig(NetConfig):
             raise ValueError(f"stages are {self.stages}; each must be later than the one before")
 
 
-WAYS: dict[str, Look] = {
-    "cfm": Look("CFM, OT path", COLOURS[0], "o"),
-    "likelihood": Look("maximum likelihood", COLOURS[1], "^", "-."),
-}
+WAYS = ("cfm", "likelihood")
 
 
 def _ways(cfm: tuple[int, ...], likelihood: tuple[int, ...], **fields: int) -> list[LikelihoodConfig]:
@@ -292,7 +283,7 @@ CLAIMS = (
 
 
 def draw_theorem(results: Results) -> MatplotlibFigure:
-    return drawing.theorem(results.table(gradients), TARGETS, results.table(ways), WAYS, EQUAL)
+    return drawing.theorem(results.table(gradients), looks.TARGETS, results.table(ways), looks.WAYS, EQUAL)
 
 
 FIGURES = (

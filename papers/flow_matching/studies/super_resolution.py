@@ -21,7 +21,7 @@ from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Resources, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
 from common.harness.studies.measures import paired_difference, paired_ratio
-from common.harness.studies.panels import COLOURS, finish, panels, where
+from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
 from common.training.checkpoint import save_checkpoint
 from common.training.loop import train
@@ -29,9 +29,10 @@ from common.training.stream import stream
 from papers.flow_matching.objective import OBJECTIVES, in_own_dtype
 from papers.flow_matching.published import TABLE_2
 from papers.flow_matching.solvers import CountedVelocity, grid, midpoint
+from papers.flow_matching.studies import looks
 from papers.flow_matching.studies.fidelity import fd_pixels, psnr, ssim
 from papers.flow_matching.studies.images import DATASETS, SAMPLING, TRAINING, look_at
-from papers.flow_matching.studies.looks import METHODS, Look, legend
+from papers.flow_matching.studies.looks import legend
 from papers.flow_matching.studies.networks import NETWORKS, network, noise, untrained
 from papers.flow_matching.studies.training import train_config
 from papers.flow_matching.super_resolution import (
@@ -49,11 +50,7 @@ if TYPE_CHECKING:
 FACTOR = 4
 CHUNK = 500
 """Images that are made at once."""
-LOOKS: Mapping[str, Look] = {
-    "fm-ot": METHODS["fm-ot"],
-    "regression": Look("regression", COLOURS[8], "P", ":"),
-    "bicubic": Look("bicubic", "0.4", "X", ":"),
-}
+RESTORED = ("fm-ot", "regression", "bicubic")
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class SuperResolutionConfig:
     """Of the midpoint method."""
 
     def __post_init__(self) -> None:
-        one_of(LOOKS, self, "method")
+        one_of(RESTORED, self, "method")
         one_of(NETWORKS, self, "network")
         at_least(2, self, "n_images")
         at_least(1, self, "images", "steps")
@@ -93,8 +90,8 @@ _GPU = SuperResolutionConfig("fm-ot", "large unet", images=5_000_000, n_images=1
 @experiment(
     SuperResolutionConfig,
     {
-        "small": Grid([SuperResolutionConfig(method) for method in LOOKS], 5),
-        "gpu": Grid([replace(_GPU, method=method) for method in LOOKS], 3),
+        "small": Grid([SuperResolutionConfig(method) for method in RESTORED], 5),
+        "gpu": Grid([replace(_GPU, method=method) for method in RESTORED], 3),
     },
     {
         "fd_pixels": float,
@@ -228,9 +225,10 @@ CLAIMS = (
 def draw_pictures(results: Results) -> MatplotlibFigure:
     import numpy as np
 
-    made = {name: results.arrays(super_resolution, method=name)[0][1] for name in LOOKS}
+    made = {name: results.arrays(super_resolution, method=name)[0][1] for name in looks.RESTORED}
     low = np.kron(made["fm-ot"]["low"], np.ones((1, 1, FACTOR, FACTOR)))
-    kinds = [("input", low), *((LOOKS[name].name, made[name]["made"]) for name in ("bicubic", "regression", "fm-ot"))]
+    order = ("bicubic", "regression", "fm-ot")
+    kinds = [("input", low), *((looks.RESTORED[name].name, made[name]["made"]) for name in order)]
     kinds.append(("original", made["fm-ot"]["truth"]))
     figure, axes = panels("flow_matching", rows=len(kinds), width=7.5, height=4.6)
     for panel, (name, images) in zip(axes[:, 0], kinds, strict=True):
@@ -246,7 +244,7 @@ def draw_table(results: Results) -> MatplotlibFigure:
     figure, axes = panels("flow_matching", rows=2, columns=2, width=7.5, height=6.8)
     pixels, features, published, rest = axes.flat
     for panel, column, name in ((pixels, "fd_pixels", "Frechet distance of pixels"), (features, "fd", "fd_mnist")):
-        for method, look in LOOKS.items():
+        for method, look in looks.RESTORED.items():
             runs = where(table, method=method)
             marks = {"marker": look.marker, "color": look.colour, "label": look.name}
             panel.plot(runs["psnr"], runs[column], ls="", alpha=0.7, **marks)
@@ -254,7 +252,7 @@ def draw_table(results: Results) -> MatplotlibFigure:
         panel.axhline(reference, color="0.4", ls=":", label="the originals")
         panel.set(xlabel="PSNR (dB)", ylabel=name, yscale="log", title="MNIST")
     for method in ("fm-ot", "regression"):
-        cell, look = TABLE_2[method], LOOKS[method]
+        cell, look = TABLE_2[method], looks.RESTORED[method]
         published.plot(cell.psnr, cell.fid, ls="", marker=look.marker, color=look.colour)
     published.plot(TABLE_2["SR3"].psnr, TABLE_2["SR3"].fid, ls="", marker="*", ms=10, color="0.3", label="SR3")
     published.axhline(TABLE_2["reference"].fid, color="0.4", ls=":")

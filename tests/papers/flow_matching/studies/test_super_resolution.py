@@ -21,11 +21,11 @@ from papers.flow_matching.objective import OBJECTIVES
 from papers.flow_matching.studies import super_resolution as study
 from papers.flow_matching.studies.fidelity import fd_pixels, psnr, ssim
 from papers.flow_matching.studies.images import SAMPLING, TRAINING
+from papers.flow_matching.studies.looks import RESTORED
 from papers.flow_matching.studies.networks import NETWORKS
 from papers.flow_matching.studies.super_resolution import (
     CLAIMS,
     FIGURES,
-    LOOKS,
     SuperResolutionConfig,
     flow,
     super_resolution,
@@ -219,7 +219,7 @@ def test_what_the_paper_has_is_beside_each_quantity() -> None:
 
 
 def arrays(run: Row) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(list(LOOKS).index(run["method"]))
+    random = np.random.default_rng(list(RESTORED).index(run["method"]))
     return {"low": random.random((10, 1, 4, 4)), **{name: random.random((10, 1, 16, 16)) for name in ("made", "truth")}}
 
 
@@ -228,13 +228,13 @@ def test_figures_show_the_images_the_seeds_and_the_published_values(preset: str)
     results = MadeUp({super_resolution: table(super_resolution, preset, keys)}, arrays)
     pictures, marks = (figure.draw(results) for figure in FIGURES)
     names = [panel.get_ylabel() for panel in pictures.axes]
-    assert names == ["input", "bicubic", "regression", LOOKS["fm-ot"].name, "original"]
+    assert names == ["input", "bicubic", "regression", RESTORED["fm-ot"].name, "original"]
     for panel, name in zip(pictures.axes[1:4], ("bicubic", "regression", "fm-ot"), strict=True):
         shown = np.asarray(panel.images[0].get_array())
         np.testing.assert_allclose(shown[:, 2 * 17 : 2 * 17 + 16], arrays({"method": name})["made"][2, 0])
     rows = results.table(super_resolution)
     pixels, features, theirs, _ = marks.axes
-    for name, look in LOOKS.items():
+    for name, look in RESTORED.items():
         runs = rows[rows["method"] == name]
         assert shows(pixels, runs[["psnr", "fd_pixels"]], look.colour)
         assert shows(features, runs[["psnr", "fd"]], look.colour)
