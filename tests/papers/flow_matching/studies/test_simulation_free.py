@@ -12,7 +12,7 @@ from torch import Tensor
 from common.training.stream import stream
 from papers.flow_matching.likelihood import log_likelihood as independent_log_likelihood
 from papers.flow_matching.studies import simulation_free as study
-from papers.flow_matching.studies.looks import METHODS
+from papers.flow_matching.studies.looks import METHODS, TARGETS, WAYS
 from papers.flow_matching.studies.plane import NetConfig, mixture, networks
 from papers.flow_matching.studies.simulation_free import (
     BLOCK,
@@ -20,8 +20,6 @@ from papers.flow_matching.studies.simulation_free import (
     EQUAL,
     FIGURES,
     SMOOTH,
-    TARGETS,
-    WAYS,
     Evaluations,
     GradientConfig,
     LikelihoodConfig,
