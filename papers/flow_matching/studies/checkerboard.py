@@ -82,7 +82,7 @@ def _grid(methods: tuple[str, ...], base: BoardConfig) -> list[BoardConfig]:
     BoardConfig,
     {
         "quick": Grid(
-            _grid(("fm-ot", "fm-vp"), BoardConfig(n_samples=1000, converged_steps=60, budgets=QUICK_BUDGETS)), 3
+            _grid(("fm-ot", "fm-vp"), BoardConfig(1000, n_samples=1000, converged_steps=60, budgets=QUICK_BUDGETS)), 3
         ),
         "small": Grid(_grid(COMPARED, BoardConfig(4000, 128, lr=5e-3)), 5),
         "gpu": Grid(_grid(COMPARED, BoardConfig(20_000, 512, 5, 4096, 1e-3, n_samples=20_000)), 5),
@@ -202,7 +202,7 @@ def draw_samples(results: Results) -> MatplotlibFigure:
     figure, axes = panels("flow_matching", len(methods), width=8, height=2.2 * len(methods))
     step = 5 * SIDE
     for panel, method in zip(axes[:, 0], methods, strict=True):
-        ((_, arrays),) = results.arrays(board, method=method, seed=0)
+        ((_, arrays),) = results.arrays(board, method=method)[:1]
         for place, nfe in enumerate(MIDPOINT_NFE):
             x = arrays[f"midpoint_{nfe}"]
             panel.scatter(x[:, 0] + place * step, x[:, 1], s=1.5, lw=0, color=METHODS[method].colour, rasterized=True)

@@ -280,8 +280,13 @@ def draw_errors(results: Results) -> MatplotlibFigure:
 
 def _curve(panel: Axes, rows: pd.DataFrame, look: Look, label: str, unit: float) -> None:
     """Means over seeds: at each NFE, or at each tolerance, where NFE differ from seed to seed."""
-    by = "tolerance" if (rows["solver"] == "dopri5").all() else "nfe"
-    means = rows.groupby(by)[["nfe", "rmse"]].mean().reset_index(drop=True).sort_values("nfe")
+    adaptive = (rows["solver"] == "dopri5").all()
+    # From the widest tolerance on, or from the fewest evaluations.
+    means = (
+        rows.groupby("tolerance" if adaptive else "nfe", sort=True)[["nfe", "rmse"]]
+        .mean()
+        .iloc[:: -1 if adaptive else 1]
+    )
     panel.plot(means["nfe"], means["rmse"] / unit, **look.line() | {"label": label})
 
 
