@@ -8,12 +8,11 @@ transport within mini-batches (Tong et al. 2023, arXiv 2302.00482), in the place
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from common.data.images import digits
 from common.diffusion.oracle import EmpiricalDenoiser
@@ -25,15 +24,14 @@ from common.harness.studies.panels import COLOURS, finish, panels, where
 from common.harness.studies.statistics import student_t
 from common.harness.studies.study import Study
 from common.metrics.floor import Sampler, resampled
-from common.training.loop import Batch
-from common.training.members import Generators, uniform
 from common.training.stream import stream
-from common.transport.coupling import Coupling, Pairs, independent, minibatch_ot
+from common.transport.coupling import independent, minibatch_ot
 from papers.flow_matching.marginal import Oracle
-from papers.flow_matching.objective import Net, cfm_loss, in_own_dtype
+from papers.flow_matching.objective import in_own_dtype
 from papers.flow_matching.path import OT
 from papers.flow_matching.solvers import euler, grid, midpoint
 from papers.flow_matching.studies.looks import PATHS, Look, ticks
+from papers.flow_matching.studies.pairs import paired_loss, pooled
 from papers.flow_matching.studies.plane import (
     EXACT_PATHS,
     TRAINED,
@@ -139,27 +137,6 @@ class PairedConfig(NetConfig):
         super().__post_init__()
         at_least(1, self, "among", "converged_steps", "n_samples")
         at_least(self.among, self, "pool")
-
-
-def pooled(couple: Coupling, n_pairs: int) -> Callable[[int, Generator], Batch]:
-    """Batches from a pool of pairs of noise and data, which each generator draws for itself when it is first met."""
-    pools: dict[Generator, Pairs] = {}
-
-    def sample(n: int, generator: Generator) -> Batch:
-        if generator not in pools:
-            x_0 = torch.randn(n_pairs, 2, generator=generator)
-            pools[generator] = couple(x_0, mixture().sample(n_pairs, generator).float(), generator)
-        x_0, x_1 = pools[generator]
-        rows = torch.randint(len(x_0), (n,), generator=generator)
-        return x_1[rows], {"x_0": x_0[rows]}
-
-    return sample
-
-
-def paired_loss(net: Net, x_1: Tensor, generator: Generators, x_0: Tensor) -> Tensor:
-    """Conditional flow matching on the OT path, for pairs that are given."""
-    t = uniform(x_1.shape[:-1], generator, dtype=torch.float64, device=x_1.device)
-    return cfm_loss(net, x_0, x_1, t, path=OT())
 
 
 def _paired(among: tuple[int, ...], **fields: int) -> list[PairedConfig]:

@@ -13,6 +13,7 @@ from common.training.stream import stream
 from papers.flow_matching.likelihood import log_likelihood as independent_log_likelihood
 from papers.flow_matching.studies import simulation_free as study
 from papers.flow_matching.studies.looks import METHODS
+from papers.flow_matching.studies.maximum_likelihood import Evaluations, log_likelihood
 from papers.flow_matching.studies.plane import NetConfig, mixture, networks
 from papers.flow_matching.studies.simulation_free import (
     BLOCK,
@@ -22,12 +23,10 @@ from papers.flow_matching.studies.simulation_free import (
     SMOOTH,
     TARGETS,
     WAYS,
-    Evaluations,
     GradientConfig,
     LikelihoodConfig,
     block_gradients,
     gradients,
-    log_likelihood,
     ways,
 )
 from tests.papers.fake_run import FakeRun
