@@ -175,26 +175,13 @@ EXACT = (
 )
 
 
-def _straight(law: str) -> Quantity:
-    return Quantity(
-        f"conditional OT, {LAWS[law].name}",
-        trajectories,
-        value_at("curvature", path="ot", trajectories="conditional", law=law),
-        Criterion(upper=1e-9, reason="a straight line at constant speed, up to rounding"),
-        expected=0.0,
-        metric=METRIC,
-        zero=1e-9,
-    )
+STRAIGHT = Criterion(upper=1e-9, reason="a straight line at constant speed, up to rounding")
+BENT = Criterion(0.05, reason="a variance of a twentieth of the squared mean: seen by the eye")
 
 
-def _bent(law: str) -> Quantity:
-    return Quantity(
-        f"marginal OT, {LAWS[law].name}",
-        trajectories,
-        value_at("curvature", path="ot", trajectories="marginal", law=law),
-        Criterion(0.05, reason="a variance of a twentieth of the squared mean: seen by the eye"),
-        metric=METRIC,
-    )
+def _of_ot(kind: str, law: str, criterion: Criterion, **others: float) -> Quantity:
+    measure = value_at("curvature", path="ot", trajectories=kind, law=law)
+    return Quantity(f"{kind} OT, {LAWS[law].name}", trajectories, measure, criterion, metric=METRIC, **others)
 
 
 CLAIMS = (
@@ -202,7 +189,10 @@ CLAIMS = (
         "curvature",
         "Conditional OT trajectories are straight. The marginal ones, which a solver follows, are not.",
         "beyond Section 4.1, Figure 3",
-        (*(_straight(law) for law in LAWS), *(_bent(law) for law in LAWS)),
+        (
+            *(_of_ot("conditional", law, STRAIGHT, expected=0.0, zero=1e-9) for law in LAWS),
+            *(_of_ot("marginal", law, BENT) for law in LAWS),
+        ),
         presets=PRESETS,
         kind="ours",
         excludes="conditional trajectories in the place of marginal ones, and those of the diffusion path in the place "
