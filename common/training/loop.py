@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,13 +31,11 @@ Log = Callable[..., None]
 """log(step=..., loss=..., lr=..., grad_norm=... if clipped)."""
 
 
-class Loss(Protocol):
-    """loss(net, x0, generator, **cond) -> per-sample values (B,).
+Loss = Callable[..., Tensor]
+"""loss(net, x0, generator, **cond) -> per-sample values (B,); the first three come by place.
 
-    For S networks trained at once x0 is (S, B, *D), cond likewise, `generator` a tuple of S, and the values (S, B).
-    """
-
-    def __call__(self, net: Any, x0: Tensor, generator: Any, **cond: Tensor) -> Tensor: ...
+For S networks trained at once x0 is (S, B, *D), cond likewise, `generator` a tuple of S, and the values (S, B).
+"""
 
 
 class NonFiniteLoss(ArithmeticError):

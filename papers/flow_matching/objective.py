@@ -24,9 +24,9 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
-from common.training.members import normal, uniform
+from common.training.members import Generators, normal, uniform
 from papers.flow_matching.marginal import MarginalField
 from papers.flow_matching.path import OT, VP, ConditionalPath, like
 from papers.flow_matching.solvers import Velocity
@@ -35,7 +35,6 @@ Net = Callable[..., Tensor]
 """net(x, t, **cond) -> shaped like x; x: (B, *D) and t: () or (B,), or (S, B, *D) and () or (S, B)."""
 Loss = Callable[..., Tensor]
 """loss(net, x_0, x_1, t, **cond) -> per-sample values, of the shape of t."""
-Generators = Generator | tuple[Generator, ...]
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Objective:
     """loss_at(net, x_0, x_1, t, **cond) -> (B,) or (S, B), at given noise and times."""
     flow: Callable[[Net], Velocity]
 
-    def loss(self, net: Net, x_1: Tensor, generator: Generators, **cond: Tensor) -> Tensor:
+    def loss(self, net: Net, x_1: Tensor, generator: Generators, /, **cond: Tensor) -> Tensor:
         """Per-sample loss (B,), or (S, B), at noise and times drawn from `generator`; x_1: data. `train` takes it."""
         return self.loss_at(net, *draw(x_1, generator, self.path.last), **cond)
 
@@ -59,7 +58,7 @@ class Objective:
 
 def draw(x_1: Tensor, generator: Generators, last: float) -> tuple[Tensor, Tensor, Tensor]:
     """(x_0, x_1, t) for data x_1: x_0 ~ N(0, I), and t ~ U[0, last] in float64, one for each sample."""
-    leading = x_1.shape[: 1 if isinstance(generator, Generator) else 2]
+    leading = x_1.shape[: 2 if isinstance(generator, tuple) else 1]
     x_0 = normal(x_1.shape, generator, dtype=x_1.dtype, device=x_1.device)
     return x_0, x_1, last * uniform(leading, generator, dtype=torch.float64, device=x_1.device)
 

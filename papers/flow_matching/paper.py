@@ -15,7 +15,22 @@ PAPER = Paper(
         "the gradient of regression on the velocity of the whole law. It trains diffusion paths more stably than score "
         "matching, and opens others: straight lines need fewer evaluations and give better samples."
     ),
-    studies=("simulation_free", "marginal_law", "checkerboard", "numerical_error", "curvature"),
+    studies=(
+        "simulation_free",
+        "marginal_law",
+        "checkerboard",
+        "numerical_error",
+        "table",
+        "entropy",
+        "fd_cost",
+        "training_speed",
+        "stability",
+        "gradient_noise",
+        "likelihood_samples",
+        "class_time",
+        "curvature",
+        "super_resolution",
+    ),
     further_reading=(
         Reading(
             "Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified Flow",

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from papers.flow_matching.objective import Generators, Net, Objective
+from common.training.members import Generators
+from papers.flow_matching.objective import Net, Objective
 
 
 def downsample(images: Tensor, factor: int = 4) -> Tensor:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from math import nextafter
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,10 @@ def _ids(records: Sequence[Mapping[str, Any]]) -> set[str]:
 def _glance(slug: Path, records: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
     rows = Tables((slug / "glance.md").read_text()).rows
     claims = {record["id"]: record for of_preset in records.values() for record in of_preset}
-    if len(rows) != len(claims):
+    # Of two claims with the same words, each judged in a preset of its own, a line has both.
+    lines = {(record["statement"], preset): record for preset in records for record in records[preset]}
+    most = max((sum(r["statement"] == s for r in of) for s, _ in lines for of in records.values()), default=0)
+    if most <= 1 and len(rows) != len({statement for statement, _ in lines}):
         yield f"{len(rows)} lines for {len(claims)} claims"
     studies = [json.loads(path.read_text())["studies"] for path in slug.glob("*/provenance.json")]
     homes = {claim: name for each in studies for name, study in each.items() for claim in study["decides"]}
@@ -211,6 +215,8 @@ def quantities(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 def bounds(stated: str) -> tuple[float, float]:
     """(0.5, 1.5) of '0.5 to 1.5, a reason'."""
     words = re.split(r", | to ", stated.replace("≤ ", "-inf to "), maxsplit=2)
+    if stated.startswith("> 0"):
+        return nextafter(0, 1), float("inf")
     if stated.startswith("≥"):
         return float(words[0].removeprefix("≥ ")), float("inf")
     return float(words[0]), float(words[1])

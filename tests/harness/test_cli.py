@@ -179,7 +179,9 @@ def test_from_a_run_to_a_report(tree: Path, tmp_path: Path) -> None:
     assert rest.out.splitlines()[-1] == "foo quick: 1 holds"
     assert "The standard error of" not in rest.out
     assert "The standard error of" in every.out
-    too_long = [line for line in (*rest.out.splitlines(), *rest.err.splitlines()) if len(line) > 80 and " " in line]
+    too_long = [
+        line for line in (*rest.out.splitlines(), *rest.err.splitlines()) if len(line) > 80 and " " in line.strip()
+    ]
     assert too_long == [], "80 columns where there is no terminal; only a path may be longer"
 
     (record,) = json.loads(again.out)
@@ -360,6 +362,12 @@ def test_doctor_names_what_is_wrong_and_what_to_do(tree: Path, tmp_path: Path) -
     assert {"Python", "torch", "GPU", "Ray", "Disk", "Chromium", "git"} <= set(findings)
     assert (as_json.code, as_table.code) == (1, 1)
     assert "unset REPRO_DATA" in as_table.out
+
+
+def test_doctor_says_that_torch_is_missing_in_place_of_failing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert doctor._torch().state == "wrong"
+    assert doctor._gpu().state == "note"
 
 
 def test_doctor_heeds_the_markers_of_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

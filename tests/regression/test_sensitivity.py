@@ -23,6 +23,12 @@ EXEMPT: Mapping[tuple[str, str, str], str] = {
     ("edm", "preconditioning", "largest |effective weight - 1|"): IDENTITY,
     ("dsbm", "cost", "largest relative rise of the cost"): IDENTITY,
     ("dsbm", "cost", "largest relative error of the identity"): IDENTITY,
+    **{
+        ("flow_matching", "marginal-law", f"log-density, {path}"): "what the solver leaves"
+        for path in ("OT", "VP", "VE")
+    },
+    ("flow_matching", "curvature", "conditional OT, mixture (2-D)"): IDENTITY,
+    ("flow_matching", "curvature", "conditional OT, digits (64-D)"): IDENTITY,
     ("sedd", "bound", "largest |bound / entropy − 1|, enumerated"): "an identity: the rest is of the quadrature",
     ("sedd", "masked", "relative difference of the losses"): IDENTITY,
     ("sedd", "masked", "relative difference of the gradients"): IDENTITY,

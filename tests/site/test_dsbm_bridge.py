@@ -30,7 +30,6 @@ class Stepper:
 
     def __init__(self, page: Page) -> None:
         self.page, self.root = page, page.locator("#dsbm-bridge")
-        page.clock.install()  # the figure waits a moment for a slider to stand still; the tests do not
 
     def numbers(self, **settings: str) -> dict[str, str]:
         for name, value in settings.items():
@@ -47,6 +46,9 @@ class Stepper:
 @pytest.fixture
 def stepper(opened: tuple[Page, Traffic]) -> Stepper:
     page, _ = opened
+    # The figure waits a moment for a slider to stand still; the tests do not. Before the page is opened: a clock that
+    # comes later cannot stop the timers that the page's own scripts have started, and they complain.
+    page.clock.install()
     page.goto("weeks/06-dsbm/")
     return Stepper(page)
 

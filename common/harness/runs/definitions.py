@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import symtable
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -163,7 +163,7 @@ def free_names(segment: str) -> set[str]:
     """The names in a piece of a module that are the module's own, or built in, and not local to a function."""
     # So annotations of functions, which nothing runs, lie in no scope.
     table = symtable.symtable(f"from __future__ import annotations\n{segment}\n", "a file", "exec")
-    names = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
+    names = set(_loaded(ast.parse(segment), frozenset()))
     inner = list(table.get_children())
     while inner:
         scope = inner.pop()
@@ -171,6 +171,35 @@ def free_names(segment: str) -> set[str]:
         whole = scope.get_type() == "class"  # a class's own name may be the module's until it is bound
         names |= {s.get_name() for s in scope.get_symbols() if s.is_referenced() and (whole or s.is_global())}
     return names
+
+
+def _loaded(node: ast.AST, bound: frozenset[str]) -> Iterator[str]:
+    """The names that a piece looks up in its own scope. Not by symtable: from Python 3.12 on it counts the variables of
+    a comprehension there among the scope's, and a fingerprint must not depend on the version of Python."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Load()):
+            if name not in bound:
+                yield name
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+            defaults = [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+            for each in [*defaults, *getattr(node, "decorator_list", ())]:
+                yield from _loaded(each, bound)
+        case ast.ClassDef():
+            for each in [*node.bases, *node.keywords, *node.decorator_list]:
+                yield from _loaded(each, bound)
+        case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
+            yield from _loaded(node.generators[0].iter, bound)
+            stored = {name for each in node.generators for name in _stored(each.target)}
+            inner = [each for each in ast.iter_child_nodes(node) if not isinstance(each, ast.comprehension)]
+            inner += [part for each in node.generators for part in (each.target, *each.ifs)]
+            for each in [*inner, *(later.iter for later in node.generators[1:])]:
+                yield from _loaded(each, bound | stored)
+        case ast.AnnAssign():
+            for each in filter(None, (node.target, node.value)):
+                yield from _loaded(each, bound)
+        case _:
+            for each in ast.iter_child_nodes(node):
+                yield from _loaded(each, bound)
 
 
 def _write(node: ast.AST, found: Written, source: Source, in_class: bool) -> None:

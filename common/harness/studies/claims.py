@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from common.harness.studies.measures import Measure, NotReached
 from common.harness.studies.reasons import reason
 from common.harness.studies.statistics import Estimate, Scale, student_t
+from common.harness.studies.wording import LEAST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ class Criterion:
         if self.lower == -inf:
             return f"≤ {self.upper:.4g}"
         if self.upper == inf:
-            return f"≥ {self.lower:.4g}"
+            return "> 0" if 0 < self.lower < LEAST else f"≥ {self.lower:.4g}"
         return f"{self.lower:.4g} to {self.upper:.4g}"
 
     def room(self, estimate: Estimate) -> float:

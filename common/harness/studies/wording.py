@@ -22,6 +22,10 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _TIMES = "\u00a0×\u00a0"
 
 
+LEAST = 1e-300
+"""Below it a bound is the number next to 0: what must be above it must be above 0."""
+
+
 def number(value: float | str | None) -> str:
     """'2.85', '8192', '12 350', '5.6 × 10⁻¹⁶'; '–' for no value; words for what is not finite."""
     if value is None:
@@ -31,7 +35,7 @@ def number(value: float | str | None) -> str:
     if not isfinite(value):
         return WORDS[str(value)]
     size = abs(float(f"{value:.3e}"))
-    if size == 0:
+    if size < LEAST:
         return "0"
     if SMALL <= size < LARGE:
         digits = 3 - floor(log10(size))
@@ -75,7 +79,7 @@ def criterion(lower: float, upper: float) -> str:
     if lower == -inf:
         return f"≤ {number(upper)}"
     if upper == inf:
-        return f"≥ {number(lower)}"
+        return f"{'>' if 0 < lower < LEAST else '≥'} {number(lower)}"
     if lower == upper:
         return f"= {number(lower)}"
     places = _places((upper - lower) / 2)

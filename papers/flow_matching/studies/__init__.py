@@ -5,5 +5,5 @@ saves), `marginal_law` (the marginal velocity carries p_t), `checkerboard` (samp
 `numerical_error` (evaluations to equal error), `curvature` (how straight trajectories are).
 
 What several of them share: `looks` has names and colours, `plane` the laws of data in the plane, their exact fields and
-how networks are trained on them. `maximum_likelihood` and `pairs` have what flow matching is compared with there.
+how networks are trained on them.
 """

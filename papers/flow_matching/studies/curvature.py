@@ -1,18 +1,17 @@
 """How straight are the trajectories that a solver follows, and what makes them straighter (beyond the paper)?
 
-The paper's conditional OT trajectories are straight lines at constant speed. A solver follows the marginal velocity,
-whose trajectories are not. Their curvature is measured on exact fields, on the OT and on the VP path, of two laws: a
-mixture in the plane, and digits. Then networks are trained on the OT path with pairs of noise and data by optimal
-transport within mini-batches (Tong et al. 2023, arXiv 2302.00482), in the place of independent pairs.
+Curvature of the marginal trajectories, on exact fields (a mixture, digits) and of networks trained with pairs of noise
+and data by optimal transport within mini-batches (Tong et al. 2023, arXiv 2302.00482).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from common.data.images import digits
 from common.diffusion.oracle import EmpiricalDenoiser
@@ -20,18 +19,17 @@ from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import PRESETS, Grid, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
 from common.harness.studies.measures import paired_ratio, value_at
-from common.harness.studies.panels import COLOURS, finish, panels, where
-from common.harness.studies.statistics import student_t
 from common.harness.studies.study import Study
 from common.metrics.floor import Sampler, resampled
+from common.training.loop import Batch
+from common.training.members import Generators, uniform
 from common.training.stream import stream
-from common.transport.coupling import independent, minibatch_ot
+from common.transport.coupling import Coupling, Pairs, independent, minibatch_ot
 from papers.flow_matching.marginal import Oracle
-from papers.flow_matching.objective import in_own_dtype
+from papers.flow_matching.objective import Net, cfm_loss, in_own_dtype
 from papers.flow_matching.path import OT
 from papers.flow_matching.solvers import euler, grid, midpoint
-from papers.flow_matching.studies.looks import PATHS, Look, ticks
-from papers.flow_matching.studies.pairs import paired_loss, pooled
+from papers.flow_matching.studies import drawing, looks
 from papers.flow_matching.studies.plane import (
     EXACT_PATHS,
     TRAINED,
@@ -44,14 +42,10 @@ from papers.flow_matching.studies.plane import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.figure import Figure as MatplotlibFigure
 
 COMPARED = ("ot", "vp")
-LAWS: dict[str, Look] = {
-    "mixture": Look("mixture (2-D)", COLOURS[7], "o"),
-    "digits": Look("digits (64-D)", "black", "s"),
-}
+LAWS = ("mixture", "digits")
 N_DIGITS = 300
 """The first digits of scikit-learn, in [-1, 1]: the second law is uniform on them."""
 PAIRING = 3
@@ -139,6 +133,27 @@ class PairedConfig(NetConfig):
         at_least(self.among, self, "pool")
 
 
+def pooled(couple: Coupling, n_pairs: int) -> Callable[[int, Generator], Batch]:
+    """Batches from a pool of pairs of noise and data, which each generator draws for itself when it is first met."""
+    pools: dict[Generator, Pairs] = {}
+
+    def sample(n: int, generator: Generator) -> Batch:
+        if generator not in pools:
+            x_0 = torch.randn(n_pairs, 2, generator=generator)
+            pools[generator] = couple(x_0, mixture().sample(n_pairs, generator).float(), generator)
+        x_0, x_1 = pools[generator]
+        rows = torch.randint(len(x_0), (n,), generator=generator)
+        return x_1[rows], {"x_0": x_0[rows]}
+
+    return sample
+
+
+def paired_loss(net: Net, x_1: Tensor, generator: Generators, x_0: Tensor) -> Tensor:
+    """Conditional flow matching on the OT path, for pairs that are given."""
+    t = uniform(x_1.shape[:-1], generator, dtype=torch.float64, device=x_1.device)
+    return cfm_loss(net, x_0, x_1, t, path=OT())
+
+
 def _paired(among: tuple[int, ...], **fields: int) -> list[PairedConfig]:
     return [PairedConfig(among=each, **fields) for each in among]
 
@@ -175,13 +190,26 @@ EXACT = (
 )
 
 
-STRAIGHT = Criterion(upper=1e-9, reason="a straight line at constant speed, up to rounding")
-BENT = Criterion(0.05, reason="a variance of a twentieth of the squared mean: seen by the eye")
+def _straight(law: str) -> Quantity:
+    return Quantity(
+        f"conditional OT, {looks.LAWS[law].name}",
+        trajectories,
+        value_at("curvature", path="ot", trajectories="conditional", law=law),
+        Criterion(upper=1e-9, reason="a straight line at constant speed, up to rounding"),
+        expected=0.0,
+        metric=METRIC,
+        zero=1e-9,
+    )
 
 
-def _of_ot(kind: str, law: str, criterion: Criterion, **others: float) -> Quantity:
-    measure = value_at("curvature", path="ot", trajectories=kind, law=law)
-    return Quantity(f"{kind} OT, {LAWS[law].name}", trajectories, measure, criterion, metric=METRIC, **others)
+def _bent(law: str) -> Quantity:
+    return Quantity(
+        f"marginal OT, {looks.LAWS[law].name}",
+        trajectories,
+        value_at("curvature", path="ot", trajectories="marginal", law=law),
+        Criterion(0.05, reason="a variance of a twentieth of the squared mean: seen by the eye"),
+        metric=METRIC,
+    )
 
 
 CLAIMS = (
@@ -189,10 +217,7 @@ CLAIMS = (
         "curvature",
         "Conditional OT trajectories are straight. The marginal ones, which a solver follows, are not.",
         "beyond Section 4.1, Figure 3",
-        (
-            *(_of_ot("conditional", law, STRAIGHT, expected=0.0, zero=1e-9) for law in LAWS),
-            *(_of_ot("marginal", law, BENT) for law in LAWS),
-        ),
+        (*(_straight(law) for law in LAWS), *(_bent(law) for law in LAWS)),
         presets=PRESETS,
         kind="ours",
         excludes="conditional trajectories in the place of marginal ones, and those of the diffusion path in the place "
@@ -247,44 +272,15 @@ CLAIMS = (
 
 
 def draw_trajectories(results: Results) -> MatplotlibFigure:
-    figure, axes = panels("flow_matching", 2, 2, width=8, height=8)
     largest = max(results.table(pairing)["among"])
-    drawn: list[tuple[str, str, np.ndarray]] = []
-    for path, look in PATHS.items():
-        for _, arrays in results.arrays(trajectories, path=path, law="mixture")[:1]:
-            drawn.append((f"{look.name}, exact field", look.colour, arrays["marginal"]))
-            if path == "ot":
-                drawn.insert(0, (f"{look.name}, conditional", look.colour, arrays["conditional"]))
-    ((_, arrays),) = results.arrays(pairing, among=largest)[:1]
-    drawn.append((f"OT, network, pairs among {largest}", COLOURS[2], arrays["trajectories"]))
-    for panel, (title, colour, x) in zip(axes.flat, drawn, strict=True):
-        panel.plot(x[::4, :, 0], x[::4, :, 1], color=colour, lw=0.8, alpha=0.7)
-        panel.scatter(x[-1, :, 0], x[-1, :, 1], s=12, color="0.2", zorder=3, rasterized=True)
-        panel.set(title=title, xlim=(-3, 3), ylim=(-3, 3), xlabel="x₁", ylabel="x₂", aspect="equal")
-    return finish(figure)
+    exact = {path: results.arrays(trajectories, path=path, law="mixture", seed=0)[0][1] for path in COMPARED}
+    ((_, paired),) = results.arrays(pairing, among=largest, seed=0)
+    return drawing.trajectories(exact, paired["trajectories"], f"OT, network, pairs among {largest}")
 
 
 def draw_curvature(results: Results) -> MatplotlibFigure:
-    figure, axes = panels("flow_matching", columns=2, width=8, height=3.8)
-    left, right = axes[0]
-    table = where(results.table(trajectories), trajectories="marginal")
-    for place, law in enumerate(LAWS):
-        for path, shift in (("ot", -0.12), ("vp", 0.12)):
-            estimate = student_t(list(where(table, law=law, path=path)["curvature"]), "log")
-            kind = PATHS[path]
-            left.plot([place + shift] * 2, [estimate.low, estimate.high], color=kind.colour, lw=2.5)
-            left.plot(
-                place + shift, estimate.mean, ls="", color=kind.colour, marker=kind.marker,
-                label=kind.name if place == 0 else None,
-            )  # fmt: skip
-    left.set(yscale="log", ylabel="curvature", xlabel="exact fields", xlim=(-0.5, len(LAWS) - 0.5))
-    left.set_xticks(range(len(LAWS)), [look.name for look in LAWS.values()])
-    left.legend(frameon=False, fontsize="small")
-    means = results.table(pairing).groupby("among")["curvature"]
-    right.plot(means.mean().index, means.mean(), **PATHS["ot"].line())
-    right.fill_between(means.mean().index, means.min(), means.max(), color=PATHS["ot"].colour, alpha=0.2, lw=0)
-    ticks(right, means.mean().index, yscale="log", xlabel="pairs by optimal transport among")
-    return finish(figure)
+    by_pairs = results.table(pairing).groupby("among")["curvature"]
+    return drawing.curvature(results.table(trajectories), looks.LAWS, by_pairs)
 
 
 FIGURES = (

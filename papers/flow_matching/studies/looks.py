@@ -73,3 +73,27 @@ def legend(figure: Figure, columns: int) -> None:
     by_name = {label: handle for handles, labels in named for handle, label in zip(handles, labels, strict=True)}
     settings = {"ncols": columns, "frameon": False, "fontsize": "small"}
     figure.legend([*by_name.values()], [*by_name], loc="outside lower center", **settings)
+
+
+LAWS: Mapping[str, Look] = {
+    "mixture": Look("mixture (2-D)", COLOURS[7], "o"),
+    "digits": Look("digits (64-D)", "black", "s"),
+}
+"""Of exact trajectories."""
+TARGETS: Mapping[str, Look] = {
+    "cfm": Look("conditional velocity", COLOURS[0], "o"),
+    "no-sigma-min": Look("x₁ − x₀ as target", COLOURS[1], "^", "-."),
+    "other-path": Look("target of the VP path", COLOURS[3], "s", "--"),
+}
+"""What a network is regressed on."""
+WAYS: Mapping[str, Look] = {
+    "cfm": Look("CFM, OT path", COLOURS[0], "o"),
+    "likelihood": Look("maximum likelihood", COLOURS[1], "^", "-."),
+}
+"""Of training."""
+RESTORED: Mapping[str, Look] = {
+    "fm-ot": METHODS["fm-ot"],
+    "regression": Look("regression", COLOURS[8], "P", ":"),
+    "bicubic": Look("bicubic", "0.4", "X", ":"),
+}
+"""How images of high resolution are made from those of low."""

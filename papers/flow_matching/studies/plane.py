@@ -6,8 +6,7 @@
 
 The paper's network has five layers of 512. The ones here are smaller, take t as it is beside x, and learn with a rate
 of five to ten times the usual one: in a pilot on seeds from 100 that brought as many points onto the board in a quarter
-of the steps. (With Fourier features of t the diffusion path gains, whose velocity changes fast near its end, and OT
-does not.)
+of the steps.
 """
 
 from __future__ import annotations

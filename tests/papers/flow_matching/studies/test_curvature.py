@@ -16,7 +16,6 @@ from papers.flow_matching.objective import cfm_loss
 from papers.flow_matching.path import OT
 from papers.flow_matching.solvers import grid
 from papers.flow_matching.studies import curvature as study
-from papers.flow_matching.studies import pairs
 from papers.flow_matching.studies.curvature import (
     CLAIMS,
     COMPARED,
@@ -25,11 +24,12 @@ from papers.flow_matching.studies.curvature import (
     PairedConfig,
     TrajectoryConfig,
     curvature_of,
+    paired_loss,
     pairing,
+    pooled,
     trajectories,
 )
 from papers.flow_matching.studies.looks import PATHS
-from papers.flow_matching.studies.pairs import paired_loss, pooled
 from papers.flow_matching.studies.plane import EXACT_PATHS, noise
 from tests.papers.fake_run import FakeRun
 from tests.papers.flow_matching.cases import randn, seeded
@@ -106,7 +106,7 @@ def test_optimal_pairs_are_nearer_than_independent_ones() -> None:
 
 def test_the_loss_is_cfm_s_on_the_given_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     x_0, x_1, t = randn(2, 5, 2), randn(2, 5, 2, seed=1), torch.rand(2, 5, dtype=torch.float64)
-    monkeypatch.setattr(pairs, "uniform", lambda shape, generator, **others: t if shape == (2, 5) else None)
+    monkeypatch.setattr(study, "uniform", lambda shape, generator, **others: t if shape == (2, 5) else None)
 
     def net(x: Tensor, t: Tensor) -> Tensor:
         return x.sin() * t[..., None]

@@ -12,8 +12,7 @@ from torch import Tensor
 from common.training.stream import stream
 from papers.flow_matching.likelihood import log_likelihood as independent_log_likelihood
 from papers.flow_matching.studies import simulation_free as study
-from papers.flow_matching.studies.looks import METHODS
-from papers.flow_matching.studies.maximum_likelihood import Evaluations, log_likelihood
+from papers.flow_matching.studies.looks import METHODS, TARGETS, WAYS
 from papers.flow_matching.studies.plane import NetConfig, mixture, networks
 from papers.flow_matching.studies.simulation_free import (
     BLOCK,
@@ -21,12 +20,12 @@ from papers.flow_matching.studies.simulation_free import (
     EQUAL,
     FIGURES,
     SMOOTH,
-    TARGETS,
-    WAYS,
+    Evaluations,
     GradientConfig,
     LikelihoodConfig,
     block_gradients,
     gradients,
+    log_likelihood,
     ways,
 )
 from tests.papers.fake_run import FakeRun
@@ -162,8 +161,9 @@ def test_theorem_2_holds_for_noise_and_fails_where_something_stays(preset: str) 
     noise, stays = (table(gradients, preset, gradient_keys, difference(-0.5, each)) for each in (0.0, 1.0))
     assert verdict(OF["theorem-2"], (gradients, noise)) == "holds"
     assert verdict(OF["theorem-2"], (gradients, stays)) == "fails"
+    assert verdict(OF["added-variance"], (gradients, noise)) == "holds"
     less = noise.assign(variance_ratio=0.9 + 0.01 * noise["seed"])
-    assert verdict(OF["theorem-2"], (gradients, less)) == "fails"
+    assert verdict(OF["added-variance"], (gradients, less)) == "fails"
 
 
 @pytest.mark.parametrize("preset", ["quick", "small", "gpu"])

@@ -1,7 +1,4 @@
-"""A flow trained as before flow matching (Chen et al. 2018): by maximum likelihood, differentiated through its solver.
-
-Several networks at once, as `Members`: points are (S, B, D).
-"""
+"""What flows were trained by before: the likelihood through a solver, differentiable, with evaluations counted."""
 
 from __future__ import annotations
 
