@@ -165,7 +165,7 @@ ERROR = (
     "Evaluations are compared where the root mean square error is 0.5 % of the data's standard deviation, by log-log "
     "interpolation; dopri5 is taken through tolerances. In a first report the target was 1 %: the networks' ratio was "
     "0.79 ± 0.05 with the midpoint method, and dopri5 did not come down to it. The target, that of the project's first "
-    "pilot, and wider tolerances were settled on seeds from 100 on before that report was read."
+    "pilot, and tighter tolerances were settled on seeds from 100 on before that report was read."
 )
 
 
