@@ -101,19 +101,22 @@ def _glance(slug: Path, records: Mapping[str, list[dict[str, Any]]]) -> Iterator
     headline = []
     for row in rows:
         statement, *cells = row.cells
-        # Two claims may say the same of two languages, each judged in a preset of its own.
+        # Two claims may say the same of two languages: in one line, where no preset judges both.
         same = [c for c, record in claims.items() if statement.text.startswith(record["statement"])]
-        judged = {cell.label for cell in cells if cell.verdicts}
-        claim = next((c for c in same if judged == {p for p in records if c in _ids(records[p])}), next(iter(same), ""))
-        if not claim:
+        if any(len(_ids(of_preset) & set(same)) > 1 for of_preset in records.values()):
+            judged = {cell.label for cell in cells if cell.verdicts}
+            same = [c for c in same if judged == {p for p in records if c in _ids(records[p])}][:1]
+        if not same:
             yield f"no claim says {statement.text}"
             continue
-        largest = next(p for p in ("gpu", "small", "quick") if any(r["id"] == claim for r in records.get(p, ())))
-        headline.append(next(r for r in records[largest] if r["id"] == claim)["headline"])
+        line = {p: r for p, of_preset in records.items() for r in of_preset if r["id"] in same}
+        largest = next(p for p in ("gpu", "small", "quick") if p in line)
+        claim = line[largest]["id"]
+        headline.append(line[largest]["headline"])
         if {cell.label for cell in cells} != set(records):
             yield f"{claim}: columns {[cell.label for cell in cells]}"
         for cell in cells:
-            record = next((r for r in records[cell.label] if r["id"] == claim), None)
+            record = line.get(cell.label)
             if record is None:
                 if cell.verdicts or "not judged" not in cell.text:
                     yield f"{claim}: {cell.text} though not judged in {cell.label}"

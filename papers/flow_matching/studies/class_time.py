@@ -182,7 +182,7 @@ CLAIMS = (
     ),
     Claim(
         "class-time-networks",
-        STATEMENT,
+        "Trained networks, too, start to generate the image sooner with the OT path than with the diffusion path.",
         SOURCE,
         _times("time", class_time_networks, EARLIER, "time of reading", OWN),
         presets=("small", "gpu"),

@@ -241,7 +241,7 @@ CLAIMS = (
     ),
     Claim(
         "robustness-digits",
-        ROBUST,
+        "On digits, too, flow matching on the diffusion path is a more robust way to train than score matching.",
         SOURCE,
         (_worst("digits", "bits per dimension"), _bits()),
         presets=("small", "gpu"),
