@@ -85,7 +85,7 @@ def test_rows_are_those_of_each_solver_from_each_seed_s_noise(growth: dict[str, 
 
 def keys(config: BoardConfig) -> list[Row]:
     fixed = [{"solver": s, "nfe": n} for s, (_, per) in FIXED_STEP.items() for n in config.budgets if n % per == 0]
-    adaptive = [{"solver": "dopri5", "tolerance": at, "nfe": 20 + 12 * k} for k, at in enumerate(config.tolerances)]
+    adaptive = [{"solver": "dopri5", "tolerance": at, "nfe": 10 + 12 * k} for k, at in enumerate(config.tolerances)]
     return [*fixed, *adaptive, {"solver": "converged", "nfe": 2 * config.converged_steps}]
 
 
