@@ -46,7 +46,7 @@ SHOWN = 200
 class LawConfig:
     path: str
     times: tuple[float, ...] = (0.25, 0.5, 0.9)
-    steps: int = 20
+    steps: int = 12
     """RK4 steps between two times."""
     n_samples: int = 200
     repeats: int = 4
@@ -62,7 +62,7 @@ class LawConfig:
 
 @experiment(
     LawConfig,
-    {preset: Grid([LawConfig(path) for path in EXACT_PATHS], 5 if preset == "quick" else 10) for preset in PRESETS},
+    {preset: Grid([LawConfig(path) for path in EXACT_PATHS], 4 if preset == "quick" else 10) for preset in PRESETS},
     {"field": FIELDS, "t": float, "w2": float, "floor": float, "n": int, "density_error": float},
 )
 def carried(config: LawConfig, seed: int, run: Run) -> Sequence[Row]:

@@ -66,7 +66,7 @@ class GradientConfig:
 @experiment(
     GradientConfig,
     {
-        "quick": Grid([GradientConfig(600)], 8),
+        "quick": Grid([GradientConfig()], 8),
         "small": Grid([GradientConfig(2000)], 8),
         "gpu": Grid([GradientConfig(2000)], 8),
     },
