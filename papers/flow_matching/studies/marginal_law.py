@@ -7,6 +7,7 @@ log p_t, and by the distance to fresh draws of p_t, beside that of two sets of f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -45,7 +46,7 @@ SHOWN = 200
 class LawConfig:
     path: str
     times: tuple[float, ...] = (0.25, 0.5, 0.9)
-    steps: int = 20
+    steps: int = 12
     """RK4 steps between two times."""
     n_samples: int = 200
     repeats: int = 4
@@ -61,10 +62,10 @@ class LawConfig:
 
 @experiment(
     LawConfig,
-    {preset: Grid([LawConfig(path) for path in EXACT_PATHS], 3 if preset == "quick" else 10) for preset in PRESETS},
+    {preset: Grid([LawConfig(path) for path in EXACT_PATHS], 4 if preset == "quick" else 10) for preset in PRESETS},
     {"field": FIELDS, "t": float, "w2": float, "floor": float, "n": int, "density_error": float},
 )
-def carried(config: LawConfig, seed: int, run: Run) -> list[Row]:
+def carried(config: LawConfig, seed: int, run: Run) -> Sequence[Row]:
     """Points carried from p_0: how far from p_t they are, and how far their log-density is from log p_t."""
     generator, path, law = stream(seed, SAMPLING), EXACT_PATHS[config.path], mixture()
     field = MixtureField(path, law)
@@ -77,7 +78,7 @@ def carried(config: LawConfig, seed: int, run: Run) -> list[Row]:
         "conditional": lambda x, t: path.conditional_velocity(x, target.expand_as(x), t),
     }
     carried_by = dict.fromkeys(velocities, x_0)
-    rows: list[Row] = []
+    rows: list[dict[str, float | int | str | bool]] = []
     shown: dict[str, Tensor] = {}
     for before, t in pairwise((0.0, *config.times)):
         time = torch.tensor(t, dtype=torch.float64)
@@ -86,8 +87,10 @@ def carried(config: LawConfig, seed: int, run: Run) -> list[Row]:
         for name, velocity in velocities.items():
             x = rk4(velocity, carried_by[name], torch.linspace(before, t, config.steps + 1, dtype=torch.float64))
             far = fmean(w2(a, b) for a, b in zip(x.split(n), draws.split(n), strict=True))
-            error = density_error(field, velocity, draws[: config.n_densities], time)
-            rows.append({"field": name, "t": t, "w2": far, "floor": least, "n": n, "density_error": error})
+            rows.append({"field": name, "t": t, "w2": far, "floor": least, "n": n})
+            if name == "marginal" or before == 0.0:  # the control is stiff later on, and far off from the first time on
+                error = density_error(field, velocity, draws[: config.n_densities], time)
+                rows[-1]["density_error"] = error
             carried_by[name] = x
             shown[f"{name}_{t:g}"] = x
         shown[f"drawn_{t:g}"] = draws
@@ -131,7 +134,7 @@ def _ratio(path: str) -> Quantity:
         f"distance over its floor, {PATHS[path].name}",
         carried,
         per_seed(ratio, ("w2", "floor"), field="marginal", path=path),
-        Criterion(0.8, 1.25, "a factor of 1.25 either way of 1, of equal laws: what three seeds can tell"),
+        Criterion(0.8, 1.25, "a factor of 1.25 either way of 1, of equal laws: what a few seeds can tell"),
         expected=1.0,
         metric="W₂ of carried points to fresh draws, over that of two sets of fresh draws, mean of three times",
         unit="×",
@@ -158,7 +161,7 @@ def draw_laws(results: Results) -> MatplotlibFigure:
 
     figure, axes = panels("flow_matching", 3, 2, width=8, height=9.5)
     for (left, right), (path, look) in zip(axes, PATHS.items(), strict=True):
-        ((config, arrays),) = results.arrays(carried, path=path, seed=0)
+        ((config, arrays),) = results.arrays(carried, path=path)[:1]
         for panel, name, title in (
             (left, "marginal", "marginal velocity"),
             (right, "conditional", "towards one point"),

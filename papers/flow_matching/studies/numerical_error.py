@@ -161,6 +161,11 @@ EXACT = (
     "the velocity of a data set is singular. "
 )
 NETWORKS = "The networks are those of the checkerboard. "
+ROUGH = (
+    "What the midpoint method saves on them depends on their training. In pilots on seeds from 100 on the ratio was "
+    "0.65 to 0.7 with learning rates of 0.001 to 0.0015, with which fewer points come onto the board, and 0.85 to 0.9 "
+    "with the rate of 0.005 that is used. The rate was kept. "
+)
 ERROR = (
     "Evaluations are compared where the root mean square error is 1 % of the data's standard deviation, by log-log "
     "interpolation; dopri5 is taken through tolerances. The target was settled by a pilot on seeds from 100 on."
@@ -209,7 +214,7 @@ CLAIMS = (
         presets=("small", "gpu"),
         headline=True,
         excludes="the diffusion path in the place of the OT path",
-        deviation=EXACT + NETWORKS + ERROR,
+        deviation=EXACT + NETWORKS + ROUGH + ERROR,
     ),
     Claim(
         "evaluations-exact",
@@ -280,8 +285,13 @@ def draw_errors(results: Results) -> MatplotlibFigure:
 
 def _curve(panel: Axes, rows: pd.DataFrame, look: Look, label: str, unit: float) -> None:
     """Means over seeds: at each NFE, or at each tolerance, where NFE differ from seed to seed."""
-    by = "tolerance" if (rows["solver"] == "dopri5").all() else "nfe"
-    means = rows.groupby(by)[["nfe", "rmse"]].mean().reset_index(drop=True).sort_values("nfe")
+    adaptive = (rows["solver"] == "dopri5").all()
+    # From the widest tolerance on, or from the fewest evaluations.
+    means = (
+        rows.groupby("tolerance" if adaptive else "nfe", sort=True)[["nfe", "rmse"]]
+        .mean()
+        .iloc[:: -1 if adaptive else 1]
+    )
     panel.plot(means["nfe"], means["rmse"] / unit, **look.line() | {"label": label})
 
 
