@@ -36,17 +36,17 @@ def test_a_unet_goes_through_all_studies(tmp_path: Path, monkeypatch: pytest.Mon
     for module in (networks, table, fd_cost, training_speed, likelihood_samples):
         monkeypatch.setattr(module, "NETWORKS", {**NETWORKS, "unet": tiny})
     for module in (table, fd_cost, training_speed):
-        monkeypatch.setattr(module, "dopri5", lambda *given, t_1, **others: dopri5(*given, 0.0, t_1, 0.1, 0.1))
+        monkeypatch.setattr(module, "dopri5", lambda v, x, t_1, **others: dopri5(v, x, t_1=t_1, atol=0.1, rtol=0.1))
     monkeypatch.setattr(table, "bits_per_dim", partial(bits_per_dim, tolerance=0.1))
     made = FakeRun(tmp_path / "made")
     check(training(network("unet", "ddpm"), 0, made), training.columns)
     run = FakeRun(tmp_path / "run", network=made.folder)
-    (row,) = table_1(TableConfig("unet", "ddpm", 70, n_solved=2, n_images=2), 0, run)
+    (row,) = table_1(TableConfig("unet", "ddpm", 12, n_solved=2, n_images=2), 0, run)
     assert all(isfinite(float(value)) for value in row.values())
-    rows = image_cost(ImageCostConfig("unet", "ddpm", (4,), (1e-1,), (4,), 70, 2), 0, run)
+    rows = image_cost(ImageCostConfig("unet", "ddpm", (4,), (1e-1,), (4,), 12, 2), 0, run)
     check(rows, image_cost.columns)
     assert [row["nfe"] for row in rows if row["solver"] == "midpoint"] == [4]
-    looks = progress(ProgressConfig("unet", "ddpm", 70, 2), 0, run)
+    looks = progress(ProgressConfig("unet", "ddpm", 12, 2), 0, run)
     assert [row["seen"] for row in looks] == [16, 32]
     rows = likelihood_draws(DrawsConfig("unet", 1, tolerance=0.1), 0, run)
     check(rows, likelihood_draws.columns)
