@@ -67,6 +67,7 @@ class BoardConfig(NetConfig):
         positive(self, "tolerances")
 
 
+QUICK_BUDGETS = (4, 8, 10, 20, 40)
 TOLERANCES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
 
 
@@ -80,8 +81,10 @@ def _grid(methods: tuple[str, ...], base: BoardConfig) -> list[BoardConfig]:
 @experiment(
     BoardConfig,
     {
-        "quick": Grid(_grid(("fm-ot", "fm-vp"), BoardConfig(n_samples=1000, converged_steps=100)), 3),
-        "small": Grid(_grid(COMPARED, BoardConfig(6000, 128, 4)), 5),
+        "quick": Grid(
+            _grid(("fm-ot", "fm-vp"), BoardConfig(n_samples=1000, converged_steps=60, budgets=QUICK_BUDGETS)), 3
+        ),
+        "small": Grid(_grid(COMPARED, BoardConfig(4000, 128, lr=5e-3)), 5),
         "gpu": Grid(_grid(COMPARED, BoardConfig(20_000, 512, 5, 4096, 1e-3, n_samples=20_000)), 5),
     },
     {"solver": (*SOLVERS, "converged"), "nfe": int, "tolerance": float, "in_support": float, "rmse": float},

@@ -169,7 +169,7 @@ def _paired(among: tuple[int, ...], **fields: int) -> list[PairedConfig]:
 @experiment(
     PairedConfig,
     {
-        "quick": Grid(_paired((1, 256)), 3),
+        "quick": Grid(_paired((1, 256), steps=500, pool=4096, converged_steps=50), 3),
         "small": Grid(_paired((1, 4, 16, 64, 256), steps=2000, hidden=128, pool=32_768), 5),
         "gpu": Grid(_paired((1, 4, 16, 64, 256), steps=10_000, hidden=256, batch=1024, pool=131_072), 5),
     },

@@ -28,7 +28,7 @@ from papers.flow_matching.studies.looks import METHODS, legend
 from papers.flow_matching.studies.stability import (
     DIFFUSION,
     GRADIENTS,
-    MIDDLE,
+    RATES,
     StabilityConfig,
     new_network,
     sampler,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 MIDPOINTS = tuple(round(0.05 + 0.1 * k, 2) for k in range(10))
 NEAR_DATA = (0.99, 0.999)
 TIMES = MIDPOINTS + NEAR_DATA
-PROBES = 128
+PROBES = 64
 """Samples whose gradients are taken at each time."""
 
 
@@ -67,7 +67,7 @@ def gradient_variances(objective: Objective, net: nn.Module, x_1: Tensor, genera
 @experiment(
     StabilityConfig,
     {
-        preset: Grid([config for config in grid.configs if config.lr == MIDDLE], grid.seeds)
+        preset: Grid([config for config in grid.configs if config.lr == RATES[config.law][1]], grid.seeds)
         for preset, grid in stability.presets.items()
     },
     {"t": float, "variance": float},

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 FIELDS = ("marginal", "conditional")
 """The velocity that carries: the marginal one, and as a control that towards one data point."""
-SHOWN = 300
+SHOWN = 200
 """Points of a run that are kept for its figure."""
 
 
@@ -47,10 +47,10 @@ class LawConfig:
     times: tuple[float, ...] = (0.25, 0.5, 0.9)
     steps: int = 20
     """RK4 steps between two times."""
-    n_samples: int = 300
+    n_samples: int = 200
     repeats: int = 4
     """Samples whose distances are averaged, and of the floor as many."""
-    n_densities: int = 32
+    n_densities: int = 16
 
     def __post_init__(self) -> None:
         one_of(EXACT_PATHS, self, "path")

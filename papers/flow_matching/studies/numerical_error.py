@@ -280,8 +280,8 @@ def draw_errors(results: Results) -> MatplotlibFigure:
 
 def _curve(panel: Axes, rows: pd.DataFrame, look: Look, label: str, unit: float) -> None:
     """Means over seeds: at each NFE, or at each tolerance, where NFE differ from seed to seed."""
-    by = "tolerance" if rows["tolerance"].notna().all() else "nfe"
-    means = rows.groupby(by)[["nfe", "rmse"]].mean().sort_values("nfe")
+    by = "tolerance" if (rows["solver"] == "dopri5").all() else "nfe"
+    means = rows.groupby(by)[["nfe", "rmse"]].mean().reset_index(drop=True).sort_values("nfe")
     panel.plot(means["nfe"], means["rmse"] / unit, **look.line() | {"label": label})
 
 

@@ -118,7 +118,13 @@ def learn(
     """
     device = runs[0].device
     settings = TrainConfig(
-        config.steps, config.batch, config.lr, ema_halflife=100_000, ema_rampup=0.1, log_every=max(1, config.steps // 8)
+        config.steps,
+        config.batch,
+        config.lr,
+        ema_halflife=100_000,
+        ema_rampup=0.1,
+        clip=1.0,  # at such rates one seed in two of the larger networks is lost without
+        log_every=max(1, config.steps // 8),
     )
 
     def data(n: int, generator: Generator) -> Batch:

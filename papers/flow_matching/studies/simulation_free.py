@@ -200,7 +200,7 @@ def _ways(cfm: tuple[int, ...], likelihood: tuple[int, ...], **fields: int) -> l
 @experiment(
     LikelihoodConfig,
     {
-        "quick": Grid(_ways((50, 100, 200, 400), (20, 40, 80, 120)), 3),
+        "quick": Grid(_ways((100, 200, 400), (40, 70, 100), n_test=500), 3),
         "small": Grid(_ways((50, 100, 200, 400, 800, 1600), (20, 40, 80, 160, 320), solver_steps=8), 5),
         "gpu": Grid(
             _ways((100, 200, 400, 800, 1600), (20, 40, 80, 160, 320), solver_steps=8, hidden=128, batch=512), 5

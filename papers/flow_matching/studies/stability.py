@@ -1,13 +1,13 @@
 """Is flow matching on the diffusion path more robust and stable than score matching on it (abstract, Section 6.1)?
 
-The same network is trained for each objective on the same path at three learning rates, a decade apart, with the same
+The same network is trained for each objective on the same path at three learning rates over a decade, with the same
 first weights, batches, noise and times. Of the average of its weights the negative log-likelihood (NLL) of held-out
 data is taken. An objective is robust if it is good at whatever rate, and stable if rates and seeds change little.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import nextafter
 from typing import TYPE_CHECKING, Any
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
 
 INITIAL, TRAINING, TEST, GRADIENTS = range(4)
 """What the independent random streams of a run are for."""
-RATES = (1e-3, 3e-3, 1e-2)
-MIDDLE = RATES[1]
 DIFFUSION = ("fm-vp", "score", "scoreflow", "ddpm")
 """The objectives on the diffusion path."""
-LAWS = ("mixture", "digits")
+RATES: Mapping[str, tuple[float, float, float]] = {"mixture": (3e-3, 1e-2, 3e-2), "digits": (1e-3, 3e-3, 1e-2)}
+"""Learning rates by the law of the data: a decade about the best one, which is the same for both methods (pilots)."""
+LAWS = tuple(RATES)
 SPREAD = 2.0
 """Standard deviation of the mixture's coordinates. On the scale of the noise, 1, the diffusion path is stationary to
 second order; the paper's checkerboard has 2.6."""
@@ -58,7 +58,7 @@ class StabilityConfig:
     lr: float
     law: str = "mixture"
     """'mixture', of eight Gaussians in the plane, or 'digits', scikit-learn's 8×8."""
-    steps: int = 600
+    steps: int = 300
     batch: int = 128
     width: int = 64
     n_test: int = 256
@@ -112,10 +112,10 @@ TOLERANCE = 1e-4
 
 
 def _grid(objectives: tuple[str, ...], *bases: StabilityConfig) -> list[StabilityConfig]:
-    return [replace(base, objective=name, lr=lr) for base in bases for name in objectives for lr in RATES]
+    return [replace(base, objective=name, lr=lr) for base in bases for name in objectives for lr in RATES[base.law]]
 
 
-_QUICK = StabilityConfig("fm-vp", MIDDLE, steps=500, n_test=128)
+_QUICK = StabilityConfig("fm-vp", 1e-2, steps=300, n_test=100)
 _SMALL = (replace(_QUICK, steps=3000, n_test=256), replace(_QUICK, law="digits", steps=600, width=256, n_test=128))
 _GPU = (
     replace(_QUICK, steps=20_000, batch=1024, width=512, n_test=2000),
@@ -127,7 +127,7 @@ _GPU = (
     StabilityConfig,
     {
         "quick": Grid(_grid(("fm-vp", "score"), _QUICK), 4),
-        "small": Grid(_grid(DIFFUSION, *_SMALL), 8),
+        "small": Grid(_grid(DIFFUSION, *_SMALL), 6),
         "gpu": Grid(_grid(DIFFUSION, *_GPU), 8),
     },
     {"nll": float},
@@ -181,7 +181,7 @@ def worst(nll: pd.DataFrame) -> pd.Series:
     return nll.max(axis=1)
 
 
-MORE = Criterion(nextafter(0.0, 1.0), reason="the claim is the sign, on paired seeds")
+MORE = Criterion(0.01, reason="more than a tie in the last digit that Table 1 gives of a likelihood")
 ABOVE = Criterion(nextafter(1.0, 2.0), reason="the claim is the sign, on paired seeds")
 
 
@@ -212,7 +212,7 @@ def _bits() -> Quantity:
     return Quantity(
         "bits per dimension, score matching less FM, digits",
         stability,
-        paired_difference("nll", {"objective": "score"}, {"objective": "fm-vp"}, law="digits", lr=MIDDLE),
+        paired_difference("nll", {"objective": "score"}, {"objective": "fm-vp"}, law="digits", lr=RATES["digits"][1]),
         MORE,
         expected=round(score - flow, 2),
         metric=f"at the middle rate; Table 1 has {score} less {flow} on CIFAR-10",
@@ -223,8 +223,9 @@ SOURCE = "Abstract; Section 6.1, Table 1"
 ROBUST = "On the diffusion path, flow matching is a more robust way to train than score matching."
 CONTROL = "score matching in the place of flow matching (a difference of 0 or less)"
 SCALED_DOWN = (
-    "A perceptron in place of a U-Net, three learning rates (0.001, 0.003, 0.01) where the paper has one. The mixture "
-    "has eight components in the plane and a standard deviation of 2. Settings come from pilots on seeds 100 and up."
+    "A perceptron in place of a U-Net, three learning rates where the paper has one: a decade about the best. The "
+    "mixture has eight components in the plane and a standard deviation of 2. Settings come from pilots on seeds 100 "
+    "and up."
 )
 DIGITS = " The digits are scikit-learn's, 8×8 with 17 grey levels; K = 1."
 CLAIMS = (
@@ -259,8 +260,8 @@ CLAIMS = (
         excludes="score matching in the place of flow matching (a ratio of 1 or less)",
         deviation=SCALED_DOWN
         + DIGITS
-        + " The paper says 'stable' and gives no measure of it; this one is ours, and was set before the pilots. It says "
-        "nothing of how good the trainings are: a method that ends equally badly at every rate does not spread.",
+        + " The paper says 'stable' and gives no measure of it; this one is ours, and was set before the pilots. It "
+        "does not say how good the trainings are: a method that ends equally badly at every rate does not spread.",
     ),
 )
 
@@ -279,7 +280,7 @@ def draw_rates(results: Results) -> MatplotlibFigure:
             mean = runs.groupby("lr")["nll"].mean()
             panel.plot(mean.index, mean, **look.line())
         panel.set(xscale="log", xlabel="learning rate", ylabel=labels[law], title=law)
-        panel.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
+        panel.set_xticks(RATES[law], [f"{rate:g}" for rate in RATES[law]])
         panel.set_xticks([], minor=True)
     legend(figure, 2)
     return finish(figure)
@@ -290,7 +291,7 @@ FIGURES = (
         "learning-rates",
         "Negative log-likelihood of held-out data against the learning rate, for the objectives on the diffusion path.",
         "Each mark is one training, lines join the means; lower is better. The same network, path, batches and noise "
-        "for all objectives. Flow matching is the lowest at every rate.",
+        "for all objectives. On average flow matching is below score matching at every rate.",
         (stability,),
         draw_rates,
     ),

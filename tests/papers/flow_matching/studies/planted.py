@@ -67,7 +67,7 @@ class MadeUp:
         for column, value in where.items():
             rows = rows[rows[column] == value]
         fields = [field.name for field in dataclasses.fields(experiment.config)]
-        runs = rows[[*fields, "seed"]].drop_duplicates().to_dict("records")
+        runs: list[Row] = rows[[*fields, "seed"]].drop_duplicates().to_dict("records")  # type: ignore[assignment]
         return [(run, self.of(run)) for run in runs]
 
 
