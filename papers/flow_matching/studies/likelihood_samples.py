@@ -68,7 +68,7 @@ def _prepare(config: DrawsConfig) -> None:
     DrawsConfig,
     {
         "quick": Grid([DrawsConfig("perceptron", 32)], 4),
-        "small": Grid([DrawsConfig("unet", 8)], 5),
+        "small": Grid([DrawsConfig("unet", 6)], 5),
         "gpu": Grid([DrawsConfig("large unet", 64, tolerance=1e-5)], 3),
     },
     {"K": KS, "bpd": float, "spread": float},

@@ -116,7 +116,7 @@ def test_a_row_is_of_its_own_network_its_seed_and_the_paper_s_tolerance(
     images, *others = handed.likelihood
     assert torch.equal(images, digits("test").x0[:11])
     assert others == [3, stream(6, LIKELIHOOD).initial_seed(), 17]
-    assert handed.options == {"t_1": last}
+    assert handed.options == {"t_1": last, "tolerance": 0.03}
 
 
 def test_the_networks_of_the_table_are_trained_by_the_same_preset() -> None:
@@ -137,7 +137,7 @@ def test_the_networks_of_the_table_are_trained_by_the_same_preset() -> None:
         ({"n_samples": 1}, "n_samples is at least 2"),
         ({"tolerance": 0.0}, "tolerance is 0.0; it must be positive"),
         ({"K": 0}, "K is at least 1"),
-        ({"n_samples": 20, "n_solves": 2}, "n_samples is at least 32, not 20"),
+        ({"n_samples": 20, "n_solves": 3}, "n_samples is at least 24, not 20"),
     ],
 )
 def test_a_bad_config_is_refused(fields: dict[str, Any], message: str) -> None:
