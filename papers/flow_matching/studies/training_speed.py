@@ -209,7 +209,7 @@ FIGURES = (
     Figure(
         "training-evaluations",
         "Evaluations of dopri5 against the images seen in training, for each method (the paper's Figure 10).",
-        "Means over seeds, with a standard deviation either way. A few samples are solved at once, at a tolerance of 1e-5.",
+        "Means over seeds, with a standard deviation either way. The tolerance is 1e-5, for a few samples at once.",
         (progress,),
         draw_evaluations,
     ),

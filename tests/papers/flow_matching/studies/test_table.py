@@ -92,9 +92,7 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> Handed:
 def test_a_row_is_of_its_own_network_its_seed_and_the_paper_s_tolerance(
     objective: str, handed: Handed, tmp_path: Path
 ) -> None:
-    config = TableConfig(
-        "perceptron", objective, n_samples=700, tolerance=0.02, n_solved=9, n_solves=2, n_images=11, K=3
-    )
+    config = TableConfig("perceptron", objective, 700, 11, 0.02, 0.03, n_solved=9, n_solves=2, K=3)
     need = table_1.needs(config, 6)["network"]
     made = network("perceptron", objective)
     assert (need.config, need.seed) == (made, 6)
