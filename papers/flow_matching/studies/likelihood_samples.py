@@ -67,7 +67,7 @@ def _prepare(config: DrawsConfig) -> None:
 @experiment(
     DrawsConfig,
     {
-        "quick": Grid([DrawsConfig("perceptron", 32)], 4),
+        "quick": Grid([DrawsConfig("perceptron", 24)], 4),
         "small": Grid([DrawsConfig("unet", 6)], 5),
         "gpu": Grid([DrawsConfig("large unet", 64, tolerance=1e-5)], 3),
     },
