@@ -72,7 +72,7 @@ def _prepare(config: DrawsConfig) -> None:
     {
         "quick": Grid([DrawsConfig("perceptron", 24)], 4),
         "small": Grid([DrawsConfig("unet", 6)], 5),
-        "gpu": Grid([DrawsConfig("large unet", 64, tolerance=1e-5)], 3),
+        "gpu": Grid([DrawsConfig("large unet", 16, tolerance=1e-5)], 3),
     },
     {"K": KS, "bpd": float, "spread": float},
     resources={"gpu": Resources(cpus=4, gpus=1.0)},
