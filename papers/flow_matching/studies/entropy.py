@@ -64,10 +64,10 @@ class KnownLawConfig:
     """A perceptron on images of the known law."""
 
     objective: str
-    steps: int = 300
+    steps: int = 250
     batch: int = 256
     hidden: int = 64
-    n_images: int = 300
+    n_images: int = 200
     """Images whose bits are taken; none of them was trained on but by chance."""
     K: int = 2
 

@@ -42,7 +42,7 @@ class ProgressConfig:
     """One of `NETWORKS`."""
     objective: str
     n_samples: int = 300
-    n_solved: int = 16
+    n_solved: int = 8
     """Samples that dopri5 carries at once where its evaluations are counted."""
 
     def __post_init__(self) -> None:
@@ -98,8 +98,13 @@ def share_of_training() -> Measure:
 
 
 def drift(objective: str) -> Measure:
-    """The most evaluations over the fewest, of all looks."""
-    return per_seed(lambda rows: float(rows["nfe"].max() / rows["nfe"].min()), ("nfe",), objective=objective)
+    """The most evaluations over the fewest, of the looks from half of the training on."""
+
+    def ratio(rows: pd.DataFrame) -> float:
+        late = rows[rows["seen"] >= 0.45 * rows["seen"].max()]["nfe"]  # half, but for a rounded step
+        return float(late.max() / late.min())
+
+    return per_seed(ratio, ("seen", "nfe"), objective=objective)
 
 
 def _drift(objective: str, criterion: Criterion) -> Quantity:
@@ -108,11 +113,16 @@ def _drift(objective: str, criterion: Criterion) -> Quantity:
         progress,
         drift(objective),
         criterion,
-        metric="most over fewest evaluations of dopri5, of all looks",
+        metric="most over fewest evaluations of dopri5, from half of the training on",
         unit="×",
         scale="log",
     )
 
+
+EARLY = (
+    " Looks are at a half, three quarters and the end of the training; the one at a quarter, which the figure has too, "
+    "is of a network that has hardly begun."
+)
 
 CLAIMS = (
     Claim(
@@ -141,16 +151,24 @@ CLAIMS = (
     ),
     Claim(
         "training-evaluations",
-        "While flow matching on the OT path trains, the evaluations of an adaptive solver hardly change; with score "
-        "matching they drift.",
+        "While flow matching on the OT path trains, the evaluations of an adaptive solver hardly change.",
         "Appendix, Figure 10",
-        (
-            _drift("fm-ot", Criterion(upper=1.2, reason="within 20 % is 'constant' as Figure 10 shows it")),
-            _drift("score", Criterion(1.2, reason="more than what counts as constant")),
-        ),
+        (_drift("fm-ot", Criterion(upper=1.2, reason="within 20 % is constant, as Figure 10 shows it")),),
         presets=("small", "gpu"),
-        excludes="score matching in the place of flow matching, and the reverse",
-        deviation=SCALED_DOWN + " Looks begin at a quarter of the training.",
+        excludes="a method whose evaluations change by more than 20 %",
+        deviation=SCALED_DOWN + EARLY,
+    ),
+    Claim(
+        "training-evaluations-score",
+        "While score matching trains, the evaluations of an adaptive solver drift.",
+        "Appendix, Figure 10",
+        (_drift("score", Criterion(1.2, reason="more than what counts as constant")),),
+        presets=("small", "gpu"),
+        excludes="a method whose evaluations stay within 20 %, as those of flow matching",
+        deviation=SCALED_DOWN
+        + EARLY
+        + " In pilots of 18,000 and 30,000 images the drift was 3 and 15 %, and downwards. "
+        "The paper's networks see a thousand times as many images.",
     ),
 )
 
@@ -191,7 +209,7 @@ FIGURES = (
     Figure(
         "training-evaluations",
         "Evaluations of dopri5 against the images seen in training, for each method (the paper's Figure 10).",
-        "Means over seeds, with a standard deviation either way, for 16 samples solved at once at a tolerance of 1e-5.",
+        "Means over seeds, with a standard deviation either way. The tolerance is 1e-5, for a few samples at once.",
         (progress,),
         draw_evaluations,
     ),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from functools import partial
 from math import isfinite
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from common.harness.cli.main import main
 from common.harness.runs.plan import plan
 from common.harness.runs.rows import check
 from common.harness.studies.errors import UsageError
-from papers.flow_matching.likelihood import bits_per_dim
 from papers.flow_matching.paper import PAPER
 from papers.flow_matching.solvers import dopri5
 from papers.flow_matching.studies import fd_cost, likelihood_samples, networks, table, training_speed
@@ -37,11 +35,10 @@ def test_a_unet_goes_through_all_studies(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(module, "NETWORKS", {**NETWORKS, "unet": tiny})
     for module in (table, fd_cost, training_speed):
         monkeypatch.setattr(module, "dopri5", lambda v, x, t_1, **others: dopri5(v, x, t_1=t_1, atol=0.1, rtol=0.1))
-    monkeypatch.setattr(table, "bits_per_dim", partial(bits_per_dim, tolerance=0.1))
     made = FakeRun(tmp_path / "made")
     check(training(network("unet", "ddpm"), 0, made), training.columns)
     run = FakeRun(tmp_path / "run", network=made.folder)
-    (row,) = table_1(TableConfig("unet", "ddpm", 12, n_solved=2, n_images=2), 0, run)
+    (row,) = table_1(TableConfig("unet", "ddpm", 12, 2, bits_tolerance=0.1, n_solved=2), 0, run)
     assert all(isfinite(float(value)) for value in row.values())
     rows = image_cost(ImageCostConfig("unet", "ddpm", (4,), (1e-1,), (4,), 12, 2), 0, run)
     check(rows, image_cost.columns)

@@ -92,9 +92,7 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> Handed:
 def test_a_row_is_of_its_own_network_its_seed_and_the_paper_s_tolerance(
     objective: str, handed: Handed, tmp_path: Path
 ) -> None:
-    config = TableConfig(
-        "perceptron", objective, n_samples=700, tolerance=0.02, n_solved=9, n_solves=2, n_images=11, K=3
-    )
+    config = TableConfig("perceptron", objective, 700, 11, 0.02, 0.03, n_solved=9, n_solves=2, K=3)
     need = table_1.needs(config, 6)["network"]
     made = network("perceptron", objective)
     assert (need.config, need.seed) == (made, 6)
@@ -116,7 +114,7 @@ def test_a_row_is_of_its_own_network_its_seed_and_the_paper_s_tolerance(
     images, *others = handed.likelihood
     assert torch.equal(images, digits("test").x0[:11])
     assert others == [3, stream(6, LIKELIHOOD).initial_seed(), 17]
-    assert handed.options == {"t_1": last}
+    assert handed.options == {"t_1": last, "tolerance": 0.03}
 
 
 def test_the_networks_of_the_table_are_trained_by_the_same_preset() -> None:
@@ -137,7 +135,7 @@ def test_the_networks_of_the_table_are_trained_by_the_same_preset() -> None:
         ({"n_samples": 1}, "n_samples is at least 2"),
         ({"tolerance": 0.0}, "tolerance is 0.0; it must be positive"),
         ({"K": 0}, "K is at least 1"),
-        ({"n_samples": 20, "n_solves": 2}, "n_samples is at least 32, not 20"),
+        ({"n_samples": 20, "n_solves": 3}, "n_samples is at least 24, not 20"),
     ],
 )
 def test_a_bad_config_is_refused(fields: dict[str, Any], message: str) -> None:
