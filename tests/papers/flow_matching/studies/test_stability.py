@@ -190,14 +190,11 @@ def test_flow_matching_must_be_better_at_its_worst(name: str, preset: str) -> No
 
 
 @pytest.mark.parametrize("preset", ["small", "gpu"])
-@pytest.mark.parametrize("law", LAWS)
-def test_flow_matching_must_spread_less_over_rates_and_seeds(law: str, preset: str) -> None:
-    """On one law it is planted; on the other the claim holds."""
-
+def test_flow_matching_must_spread_less_over_rates_and_seeds_on_digits(preset: str) -> None:
     def planted(flow: float, score: float, over: str) -> str:
         def plant(row: Row) -> dict[str, float]:
-            width = {"fm-vp": flow, "score": score} if row["law"] == law else {"fm-vp": 0.1, "score": 0.4}
-            if row["objective"] not in width:
+            width = {"fm-vp": flow, "score": score}
+            if row["law"] != "digits" or row["objective"] not in width:
                 return {}
             place = RATES[row["law"]].index(row["lr"]) - 1 if over == "rates" else row["seed"] % 2 - 0.5
             return {"nll": 3 + width[row["objective"]] * wobble(row) * place}
