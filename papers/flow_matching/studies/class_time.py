@@ -149,8 +149,8 @@ SAME = Criterion(
 )
 READING = (
     "Digits in place of ImageNet. The paper shows states to the eye. Here a class is read once a reader gives the "
-    "final class a probability of 0.5 or more, in that state and in all after it. (With 0.9, which the first pilot had, "
-    "the classifier reads MNIST so late that the clocks of the paths hardly differ there.)"
+    "final class a probability of 0.5 or more, in that state and in all after it. (The first pilot had 0.9. Then the "
+    "classifier reads MNIST so late that the clocks differ by 0.1 only.)"
 )
 SOURCE = "Section 6.2, Figure 6"
 CONTROL = "both paths on one clock: at equal signal-to-noise ratio they are read together (class-time-clock)"
