@@ -37,7 +37,7 @@ class Loss(Protocol):
     For S networks trained at once x0 is (S, B, *D), cond likewise, `generator` a tuple of S, and the values (S, B).
     """
 
-    def __call__(self, net: Any, x0: Tensor, generator: Any, **cond: Tensor) -> Tensor: ...
+    def __call__(self, net: Any, x0: Tensor, generator: Any, /, **cond: Tensor) -> Tensor: ...
 
 
 class NonFiniteLoss(ArithmeticError):

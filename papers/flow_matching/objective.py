@@ -47,7 +47,7 @@ class Objective:
     """loss_at(net, x_0, x_1, t, **cond) -> (B,) or (S, B), at given noise and times."""
     flow: Callable[[Net], Velocity]
 
-    def loss(self, net: Net, x_1: Tensor, generator: Generators, **cond: Tensor) -> Tensor:
+    def loss(self, net: Net, x_1: Tensor, generator: Generators, /, **cond: Tensor) -> Tensor:
         """Per-sample loss (B,), or (S, B), at noise and times drawn from `generator`; x_1: data. `train` takes it."""
         return self.loss_at(net, *draw(x_1, generator, self.path.last), **cond)
 

@@ -16,14 +16,19 @@ PAPER = Paper(
         "matching, and opens others: straight lines need fewer evaluations and give better samples."
     ),
     studies=(
+        "simulation_free",
+        "marginal_law",
+        "checkerboard",
+        "numerical_error",
         "table",
         "entropy",
         "fd_cost",
         "training_speed",
-        "likelihood_samples",
         "stability",
         "gradient_noise",
+        "likelihood_samples",
         "class_time",
+        "curvature",
         "super_resolution",
     ),
     further_reading=(

@@ -100,7 +100,9 @@ def carry(p: Tensor, probs: Tensor, given: Tensor | None = None) -> Tensor:
     if given is not None:
         stay = F.one_hot(sequences(S, L), S)[..., : probs.shape[-1]].to(probs)
         probs = torch.where(given[:, None], stay, probs)
-    kernel = probs[:, torch.arange(L), sequences(probs.shape[-1], L)].prod(dim=-1)
+    kernel = probs[:, 0]
+    for i in range(1, L):
+        kernel = (kernel[:, :, None] * probs[:, i, None, :]).flatten(1)
     return (p.flatten() @ kernel).reshape((probs.shape[-1],) * L)
 
 

@@ -374,8 +374,19 @@ def test_a_check_compares_what_is_said_and_run_and_bless_replaces_it(
     records = json.loads(capsys.readouterr().out)
     assert [(record["paper"], record["what"]) for record in records if record["failed"]] == [("first", named)]
     assert main(["bless", "first", "--workers", "0"]) == 0
-    assert named in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert named in said
+    assert "FAILED" not in said, "what is blessed is no failure"
     assert main(CHECK) == 0
+
+
+def test_bless_replaces_nothing_unasked(two_papers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.read_bytes() for path in two_papers.rglob("*") if path.is_file()}
+    for slip in (["bless"], ["bless", "first", "--all"]):
+        assert main([*slip, "--workers", "0"]) == 2
+        assert "name one paper" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in two_papers.rglob("*") if path.is_file()} == before
+    assert main(["bless", "--all", "--workers", "0"]) == 0
 
 
 def test_the_report_of_another_preset_is_judged_again_from_its_rows(

@@ -364,6 +364,12 @@ def test_doctor_names_what_is_wrong_and_what_to_do(tree: Path, tmp_path: Path) -
     assert "unset REPRO_DATA" in as_table.out
 
 
+def test_doctor_says_that_torch_is_missing_in_place_of_failing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert doctor._torch().state == "wrong"
+    assert doctor._gpu().state == "note"
+
+
 def test_doctor_heeds_the_markers_of_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line of the lock counts where its marker is true: nothing else may be missing, or of another version."""
     ours, torch = metadata.version("packaging"), metadata.version("torch").partition("+")[0]

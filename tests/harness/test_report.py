@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -15,7 +16,7 @@ import pytest
 import shown
 from toy.means import CLAIMS, PAPER, STUDY
 
-from common.harness.reports import findings, index, report, swap
+from common.harness.reports import findings, glance, index, report, swap
 from common.harness.reports.study_page import Found, page
 from common.harness.runs.launch import launch
 from common.harness.runs.plan import RunSpec, plan
@@ -366,3 +367,30 @@ def test_report_is_current_until_runs_or_claims_change(
     assert findings.is_current(found, folder.parents[1])
     assert not findings.is_current(found, tmp_path)
     assert not findings.is_current(findings.collect(PAPER, "quick", specs[1:], store), folder.parents[1])
+
+
+def _report(preset: str, *claims: tuple[str, str]) -> dict[str, Any]:
+    record = {
+        "kind": "scaled",
+        "headline": False,
+        "verdict": "holds",
+        "measured": 1.0,
+        "ci": [0.9, 1.1],
+        "criterion": "≥ 0",
+    }
+    study = {"title": "", "question": "", "decides": {claim: None for claim, _ in claims}}
+    return {
+        "preset": preset,
+        "claims": [{"id": claim, "statement": statement, **record} for claim, statement in claims],
+        "studies": {"s": study},
+        "missing": 0,
+    }
+
+
+def test_one_claim_on_other_data_is_one_line_of_the_glance() -> None:
+    """A preset may ask it of other data, under another id; two of one preset are two."""
+    found = glance.entries([_report("quick", ("bits", "It rises.")), _report("small", ("bits-text", "It rises."))])
+    assert [list(entry.records) for entry in found] == [["quick", "small"]]
+    assert glance.count(found)["scaled"].total() == 1
+    two = glance.entries([_report("quick", ("bits", "It rises."), ("other", "It rises."))])
+    assert len(two) == 2

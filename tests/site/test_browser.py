@@ -80,7 +80,7 @@ def test_results_can_be_filtered_by_keyboard(opened: tuple[Page, Traffic]) -> No
     assert traffic.console == []
 
 
-@pytest.mark.parametrize("page", ["weeks/01-edm/", "weeks/06-dsbm/", "weeks/09-sedd/"])
+@pytest.mark.parametrize("page", ["weeks/01-edm/", "weeks/06-dsbm/", "weeks/07-flow_matching/", "weeks/09-sedd/"])
 def test_the_idea_is_on_the_first_screen(opened: tuple[Page, Traffic], page: str) -> None:
     """Before anything that was measured a reader learns what the paper is about."""
     browser, _ = opened

@@ -22,6 +22,7 @@ from common.harness.reports.swap import check_writable, recover
 from common.harness.runs import terminal
 from common.harness.runs.plan import RunSpec, plan
 from common.harness.runs.store import Store
+from common.harness.studies.errors import UsageError
 from common.harness.studies.experiment import PRESETS
 from common.harness.studies.paper import Paper, discover
 
@@ -71,7 +72,9 @@ def check(options: Namespace) -> int:
 
 def bless(options: Namespace) -> int:
     """`repro bless`: make what is not finished, show what moved, and make the new report the committed one; 1 where a
-    run is not there."""
+    run is not there. It takes one paper, or --all: what it replaces is never a surprise."""
+    if bool(options.slug) == options.all:
+        raise UsageError("name one paper whose committed report is to be replaced, or --all; `repro list` shows them")
     root = Path(options.into) if options.into else REPORTS
     check_writable(root)
     chosen = [(find_paper(options.slug), check_preset(options.preset or "quick"))] if options.slug else None
@@ -87,7 +90,7 @@ def bless(options: Namespace) -> int:
         if options.json:
             terminal.as_json([change.as_record() for change in changes])
             continue
-        print_changes(paper, preset, changes)
+        print_changes(paper, preset, changes, blessed=not today.unmade)
         became = "stays as it is:" if today.unmade else "now is"
         terminal.say(f"the committed report {became} {shown(folder)}")
     index.rebuild(root)
@@ -130,12 +133,13 @@ def _rerun(paper: Paper, preset: str, options: Namespace) -> Iterator[Today]:
         yield Today(specs, found, regression.unmade(found.missing, outcome.failed), store)
 
 
-def print_changes(paper: Paper, preset: str, changes: Sequence[Change]) -> None:
-    """Print what moved, the runs that are not there, and one line that sums up."""
+def print_changes(paper: Paper, preset: str, changes: Sequence[Change], blessed: bool = False) -> None:
+    """Print what moved, the runs that are not there, and one line that sums up. What is `blessed` is no failure."""
     moved = [change for change in changes if change.failed or change.why]
     failed = [change for change in changes if change.failed]
+    mark = "" if blessed else "FAILED: "
     rows = [
-        (change.claim, change.what, change.before, change.now, ("FAILED: " if change.failed else "") + change.why)
+        (change.claim, change.what, change.before, change.now, (mark if change.failed else "") + change.why)
         for change in moved
         if change.claim is not None
     ]
@@ -144,5 +148,6 @@ def print_changes(paper: Paper, preset: str, changes: Sequence[Change]) -> None:
     for change in failed:
         if change.claim is None:
             counts = f" ({change.before}; now {change.now})" if change.before != "–" else ""
-            terminal.say(f"FAILED  {change.what}: {change.why}{counts}")
-    terminal.say(f"{paper.slug} {preset}: {len(changes)} compared, {len(moved)} moved, {len(failed)} of them too far")
+            terminal.say(f"{'' if blessed else 'FAILED  '}{change.what}: {change.why}{counts}")
+    end = "taken as they are" if blessed else f"{len(failed)} of them too far"
+    terminal.say(f"{paper.slug} {preset}: {len(changes)} compared, {len(moved)} moved, {end}")

@@ -87,8 +87,10 @@ def _torch() -> Finding:
 
 
 def _gpu() -> Finding:
-    import torch
-
+    try:
+        import torch
+    except ImportError:
+        return Finding("GPU", "note", "not looked for without torch", "see torch")
     if not torch.cuda.is_available():
         return Finding("GPU", "note", "none that torch can use", "nothing, unless you want the gpu preset")
     names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))

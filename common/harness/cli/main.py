@@ -92,6 +92,7 @@ def parsers() -> tuple[Parser, dict[str, Parser]]:
         sub[name].add_argument(
             "--accept-stale", action="store_true", help="take finished runs of older code too; the report says so"
         )
+    sub["bless"].add_argument("--all", action="store_true", help="every paper that has a committed report")
     for name in ("check", "bless"):
         sub[name].add_argument(
             "--fresh", action="store_true", help="make every run anew, beside the finished ones, which stay"

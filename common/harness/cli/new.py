@@ -65,7 +65,9 @@ def parse_name(name: str) -> tuple[int, str]:
     """(11, 'foo') of 'week11-foo'."""
     match = re.fullmatch(r"week(\d{1,2})-([a-z][a-z0-9_]*)", name)
     if match is None or iskeyword(match[2]):
-        raise UsageError(f"'{name}' is not a week and a name; write week11-foo, the name of a-z, 0-9 and _")
+        raise UsageError(
+            f"'{name}' is not a week and a name; write week11-foo, the name of a-z, 0-9 and _, and no word of Python's"
+        )
     return int(match[1]), match[2]
 
 

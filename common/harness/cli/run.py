@@ -111,7 +111,7 @@ def _closing_words(outcome: Outcome, store: Store, varied: Variation, findings: 
         terminal.say(f"report  `{report_command(found)}` reports on these runs")
     if not varied:
         terminal.say(f"report  {shown(store.root / 'reports')}")
-        terminal.say("        `repro report` writes it into reports/, from where the site takes it")
+        terminal.say("        `repro report` writes it into reports/, which the site shows")
         site = ROOT / "site" / "index.html"
         built = shown(site) if site.exists() else "`repro site` builds it; then open site/index.html"
         terminal.say(f"site    {built}")

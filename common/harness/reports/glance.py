@@ -5,7 +5,8 @@ glance.md            one line per claim, headlines first: its verdict in every p
 studies/<study>.md   heading, question, and a tab per preset with what `study_page` wrote there, the largest first
 chips.md             how many claims of each kind hold
 
-A claim that several presets judge is one claim; the largest of them has the last word.
+A claim that several presets judge is one claim; the largest of them has the last word. So are two with the same words
+in one study, of which no preset judges both: what a preset asks may be on other data, and then it has an id of its own.
 """
 
 from __future__ import annotations
@@ -77,12 +78,15 @@ def entries(reports: Sequence[Report]) -> list[Entry]:
     home = {claim: name for name, study in studies for claim in study["decides"]}
     records: dict[str, dict[str, Record]] = {}
     deciders: dict[str, dict[str, Decider]] = {}
+    firsts: dict[tuple[str, str], str] = {}
     for report in reports:
         for record in report["claims"]:
             claim = record["id"]
             name = report["studies"].get(home.get(claim), {}).get("decides", {}).get(claim)
-            records.setdefault(claim, {})[report["preset"]] = record
-            deciders.setdefault(claim, {})[report["preset"]] = decider(record, name)
+            first = firsts.setdefault((home.get(claim, ""), record["statement"]), claim)
+            entry = claim if report["preset"] in records.get(first, {}) else first
+            records.setdefault(entry, {})[report["preset"]] = record
+            deciders.setdefault(entry, {})[report["preset"]] = decider(record, name)
     found = [Entry(home.get(claim, ""), records[claim], deciders[claim]) for claim in records]
     order = list(dict.fromkeys(name for name, _ in studies))  # the largest preset has the most of them
     return sorted(found, key=lambda e: (not e.headline, order.index(e.study) if e.study else len(order)))

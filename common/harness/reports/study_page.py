@@ -149,14 +149,22 @@ def _figure(figure: Figure, found: Found) -> Iterator[str]:
 
 
 def _made(found: Found, provenance: Mapping[str, Any]) -> Iterator[str]:
-    """How the rows of this study were made, in small print."""
-    costs = [provenance["experiments"].get(each.name) for each in found.study.experiments]
+    """How the rows that this study shows were made, in small print: also those of runs that belong to another study."""
+    claims, figures = found.study.claims, found.study.figures
+    shown = dict.fromkeys(
+        [
+            *(each.name for each in found.study.experiments),
+            *(quantity.experiment.name for claim in claims for quantity in claim.quantities),
+            *(each.name for figure in figures for each in figure.experiments),
+        ]
+    )
+    costs = [provenance["experiments"].get(name) for name in shown]
     runs = sum(cost["runs"] for cost in costs if cost)
     seconds = sum(cost["wall_seconds"] for cost in costs if cost)
     words = [f"{runs} {'run' if runs == 1 else 'runs'}, {duration(seconds)} in all"]
     if found.missing:
         words.append(f"not complete: {found.missing} more would be")
-    stale = [each.name for each in found.study.experiments if each.name in provenance.get("stale", ())]
+    stale = [name for name in shown if name in provenance.get("stale", ())]
     if stale:
         words.append(f"made by older code: {', '.join(stale)}")
     if "varied" in provenance:

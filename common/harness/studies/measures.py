@@ -11,8 +11,10 @@ pick that matches no row, or several rows where one is meant, is an error: nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -113,6 +115,20 @@ def loglog_slope(x: str, y: str, /, **where: Any) -> Measure:
             return float(centred @ log_y / (centred @ centred))
 
     return per_seed(slope, (x, y), **where)
+
+
+def first_reached(x: Sequence[float], y: Sequence[float], target: float) -> float:
+    """The x at which the curve y(x) first comes down to `target`, log-log interpolated: evaluations to an error.
+
+    Raises NotReached where the curve begins below the target or never reaches it: nothing is extrapolated.
+    """
+    points = sorted((math.log(a), math.log(b)) for a, b in zip(x, y, strict=True))
+    goal = math.log(target)
+    if points[0][1] > goal:
+        for (x_left, y_left), (x_right, y_right) in pairwise(points):
+            if y_right <= goal:
+                return math.exp(x_left + (y_left - goal) / (y_left - y_right) * (x_right - x_left))
+    raise NotReached(f"an error of {target:.3g} is not on a curve from {max(y):.3g} to {min(y):.3g}")
 
 
 def argmin_location(x: str, y: str, /, **where: Any) -> Measure:

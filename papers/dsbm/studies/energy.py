@@ -101,7 +101,8 @@ CLAIMS = (
     ),
     Claim(
         "plane-energy",
-        "The path energy of the probability flow, by method and task.",
+        "For each method and task that is judged, the path energy of the probability flow is within a factor of one "
+        "and a half of the published one.",
         SOURCE,
         _table(),
         presets=("small", "gpu"),

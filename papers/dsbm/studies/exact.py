@@ -63,7 +63,7 @@ def iterate_rows(
 
 @experiment(
     IteratesConfig,
-    {preset: Grid([IteratesConfig()]) for preset in PRESETS},
+    {"quick": Grid([IteratesConfig(identities=2)])} | {preset: Grid([IteratesConfig()]) for preset in PRESETS[1:]},
     {
         "pair": PAIRS,
         "sigma": float,

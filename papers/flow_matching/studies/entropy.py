@@ -40,7 +40,7 @@ def log_prob(images: Tensor) -> Tensor:
     P(n) = ½ Σ_b Π_i Binomial(n_i; 16, b): pixels are independent, once it is known whether the image is bright.
     """
     counts = ((images.double() + 1) / 2 * (LEVELS - 1)).round().flatten(1)
-    of_each = [Binomial(LEVELS - 1, torch.tensor(b).double()).log_prob(counts).sum(1) for b in BRIGHTNESS]
+    of_each = [Binomial(LEVELS - 1, torch.tensor(b, dtype=torch.float64)).log_prob(counts).sum(1) for b in BRIGHTNESS]
     return torch.stack(of_each).logsumexp(0) - torch.tensor(len(BRIGHTNESS)).double().log()
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from math import nextafter
 from typing import TYPE_CHECKING
 
 from common.harness.studies.claims import Claim, Criterion, Quantity
@@ -68,7 +67,7 @@ def _prepare(config: DrawsConfig) -> None:
 @experiment(
     DrawsConfig,
     {
-        "quick": Grid([DrawsConfig("perceptron", 8)], 4),
+        "quick": Grid([DrawsConfig("perceptron", 32)], 4),
         "small": Grid([DrawsConfig("unet", 8)], 5),
         "gpu": Grid([DrawsConfig("large unet", 64, tolerance=1e-5)], 3),
     },
@@ -139,7 +138,7 @@ def _fall(fewer: int, more: int) -> Quantity:
         f"K = {fewer} less K = {more}",
         likelihood_draws,
         paired_difference("bpd", first={"K": fewer}, second={"K": more}),
-        Criterion(nextafter(0.0, 1.0), reason="the claim is that bits fall; all K share their draws"),
+        Criterion(1e-4, reason="the claim is that bits fall; all K share their draws, and rounding is far below"),
         expected=round(NLL_BY_K[fewer] - NLL_BY_K[more], 2),
         metric=f"bits per dimension; Table 4 has {NLL_BY_K[fewer]} less {NLL_BY_K[more]} on CIFAR-10",
     )
@@ -167,7 +166,7 @@ CLAIMS = (
                 "fall with the exact divergence over fall with Hutchinson's",
                 divergence_draws,
                 share_that_is_bound(),
-                Criterion(upper=nextafter(1.0, 0.0), reason="the claim is the sign, on the same images and network"),
+                Criterion(upper=0.95, reason="the claim is the sign; a twentieth is nothing to speak of"),
                 metric="bits per dimension at K = 1 less those at K = 50",
                 unit="×",
                 scale="log",

@@ -43,7 +43,7 @@ class NetworkConfig:
     """What t in [0, 1] is multiplied by before features of wavelength 2π and more are made of it. With the 1000 steps
     of DDPM the fastest of them leaves ripples in the velocity that cost dopri5 most of its evaluations (pilot)."""
     lr: float = 2e-3
-    looks: int = 5
+    looks: int = 4
     """How many times the average of the weights is kept, at equal distances; the last is the end."""
     checkpoint_every: int = 0
     """In steps; 0 for never."""
@@ -66,8 +66,8 @@ class NetworkConfig:
 
 NETWORKS: Mapping[str, NetworkConfig] = MappingProxyType(
     {
-        "perceptron": NetworkConfig("fm-ot", "digits", 8, 250 * 64, 64, width=256, time_scale=30.0, lr=3e-3, looks=4),
-        "unet": NetworkConfig("fm-ot", "mnist", RESOLUTION, 30_000, BATCH, WIDTH, LEVELS, BLOCKS, checkpoint_every=100),
+        "perceptron": NetworkConfig("fm-ot", "digits", 8, 250 * 64, 64, width=256, time_scale=30.0, lr=3e-3),
+        "unet": NetworkConfig("fm-ot", "mnist", RESOLUTION, 18_000, BATCH, WIDTH, LEVELS, BLOCKS, checkpoint_every=100),
         "large unet": NetworkConfig(
             "fm-ot", "mnist", 32, 10_000_000, 512, 64, levels=3, blocks=2, lr=5e-4, checkpoint_every=1000
         ),

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from common.harness.studies.claims import Claim, Criterion, Quantity
-from common.harness.studies.experiment import Grid, Resources, Row, Run, at_least, experiment, one_of
+from common.harness.studies.experiment import Grid, Resources, Row, Run, at_least, experiment, one_of, positive
 from common.harness.studies.figure import Figure, Results
 from common.harness.studies.measures import paired_difference, paired_ratio
 from common.harness.studies.panels import finish, panels, where
@@ -46,10 +46,14 @@ class TableConfig:
     objective: str
     n_samples: int = 1000
     """Samples whose Frechet distance is taken."""
-    n_solved: int = 32
-    """Samples that dopri5 carries at once where its evaluations are counted."""
-    n_images: int = 128
-    """Test images whose bits are taken."""
+    tolerance: float = 1e-2
+    """Of dopri5 for these samples."""
+    n_solved: int = 16
+    """Samples that dopri5 carries at once, at the paper's 1e-5, where its evaluations are counted."""
+    n_solves: int = 1
+    """Such solves, of other samples each; the evaluations are their mean."""
+    n_images: int = 64
+    """Test images whose bits are taken, at 1e-5."""
     K: int = 1
     """Draws of the likelihood estimate for each."""
 
@@ -57,24 +61,23 @@ class TableConfig:
         one_of(NETWORKS, self, "network")
         one_of(OBJECTIVES, self, "objective")
         at_least(2, self, "n_samples")
-        at_least(1, self, "n_solved", "n_images", "K")
+        at_least(1, self, "n_solved", "n_solves", "n_images", "K")
+        at_least(self.n_solved * self.n_solves, self, "n_samples")
+        positive(self, "tolerance")
 
 
 CHUNK = 500
 """Samples that a solver carries at once."""
-FD_TOLERANCE = 1e-3
-"""Of dopri5, for the samples whose Frechet distance is taken. Grey levels are 0.008 apart at the least; a pilot with
-1e-5 moved no distance by more than 0.05, and took thrice the evaluations."""
 
 
 @experiment(
     TableConfig,
     {
-        "quick": Grid([TableConfig("perceptron", name, 500, n_images=100) for name in QUICK], 4),
+        "quick": Grid([TableConfig("perceptron", name, 500, 1e-5, n_solves=4) for name in QUICK], 4),
         "small": Grid([TableConfig("unet", name) for name in OBJECTIVES], 5),
-        "gpu": Grid([TableConfig("large unet", name, 10_000, n_images=512, K=20) for name in OBJECTIVES], 3),
+        "gpu": Grid([TableConfig("large unet", name, 10_000, 1e-5, 64, n_images=512, K=20) for name in OBJECTIVES], 3),
     },
-    {"bpd": float, "fd": float, "floor": float, "nfe": int},
+    {"bpd": float, "fd": float, "floor": float, "nfe": float},
     resources={"gpu": Resources(cpus=4, gpus=1.0)},
     needs=lambda config, seed: {"network": trained(config.network, config.objective, seed)},
     prepare=lambda config: look_at(NETWORKS[config.network].dataset, NETWORKS[config.network].resolution),
@@ -87,9 +90,10 @@ def table_1(config: TableConfig, seed: int, run: Run) -> list[Row]:
     velocity = trained_velocity(made, run.needs["network"], run.device)
     x_0 = noise(made, config.n_samples, stream(seed, SAMPLING, run.device))
     parts = x_0.split(CHUNK)
-    samples = torch.cat([dopri5(velocity, x, t_1=last, atol=FD_TOLERANCE, rtol=FD_TOLERANCE) for x in parts])
+    samples = torch.cat([dopri5(velocity, x, t_1=last, atol=config.tolerance, rtol=config.tolerance) for x in parts])
     counted = CountedVelocity(velocity)
-    dopri5(counted, x_0[: config.n_solved], t_1=last)
+    for x in x_0[: config.n_solved * config.n_solves].split(config.n_solved):
+        dopri5(counted, x, t_1=last)
     images = data.load("test", made.resolution)[: config.n_images].to(run.device)
     generator = stream(seed, LIKELIHOOD, run.device)
     bits = bits_per_dim(velocity, images, config.K, generator, data.levels, t_1=last)
@@ -99,7 +103,7 @@ def table_1(config: TableConfig, seed: int, run: Run) -> list[Row]:
             "bpd": float(bits.mean()),
             "fd": data.fd(samples),
             "floor": data.floor(made.resolution, config.n_samples, stream(seed, FLOOR)),
-            "nfe": counted.nfe,
+            "nfe": counted.nfe / config.n_solves,
         }
     ]
 
@@ -111,15 +115,18 @@ SCALED_DOWN = (
 )
 """How a claim about these networks deviates from the paper."""
 ONE_BATCH = (
-    " Evaluations are those of one solve of 32 samples, which share their steps, from t = 0 to the end of the path; "
-    "the paper averages over all its samples."
+    " Evaluations are those of a solve of 16 samples, which share their steps, from t = 0 to the end of the path; the "
+    "paper averages over all its samples."
 )
-ROUGHER = f" Samples whose distance is taken are solved at a tolerance of {FD_TOLERANCE:g}, the paper's at 1e-5."
+ROUGHER = (
+    " In `small` the samples whose distance is taken are solved at a tolerance of 1e-2, the paper's at 1e-5: a pilot "
+    "with 1e-3 moved their distances by less than the seeds differ."
+)
 PUBLISHED_SETS = {"CIFAR-10": "black", "ImageNet-32": "0.6", "ImageNet-64": "white"}
 """The data sets of Table 1, by what fills their marks."""
 
 
-_MORE = Criterion(nextafter(0.0, 1.0), reason="the claim is the sign, on paired seeds")
+_MORE = Criterion(0.01, reason="the smallest lead that Table 1 has")
 _ABOVE = Criterion(nextafter(1.0, 2.0), reason="the claim is the sign, on paired seeds")
 
 
@@ -158,35 +165,39 @@ def _evaluations(other: str) -> Quantity:
     return _ratio("nfe", "evaluations of dopri5 at 1e-5", theirs, best, other)
 
 
-def _best(id: str, of: str, quantity: Callable[[str], Quantity], deviation: str = "") -> tuple[Claim, Claim]:
-    """That FM on the OT path is the best of all five: of those that `quick` trains, and of the others."""
+def _best(id: str, does: str, quantity: Callable[[str], Quantity], deviation: str = "") -> tuple[Claim, Claim]:
+    """That FM on the OT path is the best: of the methods that `quick` trains, and of the others."""
     others = tuple(name for name in OBJECTIVES if name not in QUICK)
-    statement = f"Flow matching on the OT path has the {of}"
-    shared = {"source": "Section 6.1, Table 1", "headline": True, "deviation": SCALED_DOWN + deviation}
+    statement = f"Flow matching on the OT path {does}"
+    source, said = "Section 6.1, Table 1", SCALED_DOWN + deviation
     return (
         Claim(
             id,
-            f"{statement}, of flow matching and score matching on the diffusion path too.",
-            quantities=tuple(quantity(name) for name in QUICK[1:]),
+            f"{statement} than flow matching and score matching on the diffusion path.",
+            source,
+            tuple(quantity(name) for name in QUICK[1:]),
             presets=("quick", "small", "gpu"),
+            headline=True,
             excludes="flow matching on the diffusion path in its place, or a method as good as it",
-            **shared,
+            deviation=said,
         ),
         Claim(
             f"{id}-all",
-            f"{statement} of all five: of ScoreFlow and DDPM too.",
-            quantities=tuple(quantity(name) for name in others),
+            f"{statement} than ScoreFlow and DDPM.",
+            source,
+            tuple(quantity(name) for name in others),
             presets=("small", "gpu"),
+            headline=True,
             excludes="ScoreFlow or DDPM in its place, or a method as good as it",
-            **shared,
+            deviation=said,
         ),
     )
 
 
 CLAIMS = (
-    *_best("table-bits", "fewest bits per dimension", _bits, " Divergence by Hutchinson's estimate, K = 1."),
-    *_best("table-fd", "best samples", _distance, ROUGHER),
-    *_best("table-nfe", "fewest evaluations of an adaptive solver", _evaluations, ONE_BATCH),
+    *_best("table-bits", "has fewer bits per dimension", _bits, " Divergence by Hutchinson's estimate, K = 1."),
+    *_best("table-fd", "has better samples", _distance, ROUGHER),
+    *_best("table-nfe", "takes fewer evaluations of an adaptive solver", _evaluations, ONE_BATCH),
 )
 
 

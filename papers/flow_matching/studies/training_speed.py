@@ -6,9 +6,7 @@ samples, and the evaluations that dopri5 takes at a tolerance of 1e-5.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from math import nextafter
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +14,7 @@ import torch
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Resources, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
-from common.harness.studies.measures import Measure, NotReached, per_seed, pick
+from common.harness.studies.measures import Measure, first_reached, per_seed, pick
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
 from common.training.stream import stream
@@ -43,7 +41,7 @@ class ProgressConfig:
     network: str
     """One of `NETWORKS`."""
     objective: str
-    n_samples: int = 500
+    n_samples: int = 300
     n_solved: int = 16
     """Samples that dopri5 carries at once where its evaluations are counted."""
 
@@ -61,7 +59,7 @@ FM, OTHERS = ("fm-ot", "fm-vp"), ("score",)
 @experiment(
     ProgressConfig,
     {
-        "quick": Grid([ProgressConfig("perceptron", name, 300) for name in FM], 4),
+        "quick": Grid([ProgressConfig("perceptron", name) for name in FM], 4),
         "small": Grid([ProgressConfig("unet", name) for name in (*FM, *OTHERS)], 5),
         "gpu": Grid([ProgressConfig("large unet", name, 5000, 64) for name in (*FM, *OTHERS)], 3),
     },
@@ -86,24 +84,14 @@ def progress(config: ProgressConfig, seed: int, run: Run) -> list[Row]:
     return rows
 
 
-def images_to(level: float, seen: Sequence[float], fd: Sequence[float]) -> float:
-    """The images after which a distance first is at `level`, straight between looks; the first look, where it is below
-    from the start. Raises NotReached where it never is."""
-    points = sorted(zip(seen, fd, strict=True))
-    for (n, above), (m, below) in zip([points[0], *points], points, strict=False):
-        if below <= level:
-            return m if above <= level else n + (m - n) * (above - level) / (above - below)
-    raise NotReached(f"no distance of {level:.3g} is reached in {points[-1][0]:g} images")
-
-
 def share_of_training() -> Measure:
     """Images after which FM on the OT path has the distance that FM on the diffusion path ends with, over all of the
     latter's."""
 
     def share(rows: pd.DataFrame) -> float:
         ot, vp = (pick(rows, {"objective": name}) for name in ("fm-ot", "fm-vp"))
-        end = vp.loc[vp["seen"].idxmax()]
-        return float(images_to(end["fd"], list(ot["seen"]), list(ot["fd"])) / end["seen"])
+        end, distance = max(zip(vp["seen"], vp["fd"], strict=True))
+        return first_reached([*ot["seen"]], [*ot["fd"]], distance) / end
 
     picks = tuple({"objective": name} for name in ("fm-ot", "fm-vp"))
     return per_seed(share, ("objective", "seen", "fd"), picks)
@@ -120,7 +108,7 @@ def _drift(objective: str, criterion: Criterion) -> Quantity:
         progress,
         drift(objective),
         criterion,
-        metric="most over fewest evaluations of dopri5, of five looks",
+        metric="most over fewest evaluations of dopri5, of all looks",
         unit="×",
         scale="log",
     )
@@ -137,7 +125,10 @@ CLAIMS = (
                 "images, OT over diffusion",
                 progress,
                 share_of_training(),
-                Criterion(upper=nextafter(1.0, 0.0), reason="the claim is the sign, on paired seeds"),
+                Criterion(
+                    upper=0.95,
+                    reason="the claim is the sign; what less than a twentieth saves is lost between two looks",
+                ),
                 metric="images to the Frechet distance that the diffusion path ends with, over all of its images",
                 unit="×",
                 scale="log",
@@ -146,8 +137,7 @@ CLAIMS = (
         presets=("quick", "small", "gpu"),
         headline=True,
         excludes="the diffusion path in the place of the OT path (a ratio of 1)",
-        deviation=SCALED_DOWN + " Figure 5 has no numbers. Where the first of five looks is below the level already, "
-        "the ratio is that look's, and thus an upper bound.",
+        deviation=SCALED_DOWN + " Figure 5 has no numbers; ours are log-log interpolated between four looks.",
     ),
     Claim(
         "training-evaluations",
@@ -160,7 +150,7 @@ CLAIMS = (
         ),
         presets=("small", "gpu"),
         excludes="score matching in the place of flow matching, and the reverse",
-        deviation=SCALED_DOWN + " Looks begin at a fifth of the training.",
+        deviation=SCALED_DOWN + " Looks begin at a quarter of the training.",
     ),
 )
 

@@ -34,8 +34,8 @@ def _bits(language: str) -> Quantity:
 def _on_text(preset: str, language: str) -> Claim:
     return Claim(
         f"concrete-score-{language}",
-        "Score entropy keeps ratios positive, where concrete score matching leaves some that are none, and a "
-        "worse model.",
+        "Score entropy keeps ratios positive, where concrete score matching leaves some that are zero or negative, "
+        "and makes a worse model.",
         "Section 3.1 and Appendix D.1",
         (
             _bits(language),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
 from common.training.stream import stream
 from papers.sedd.categorical import categorical
-from papers.sedd.exact import sampler_law, total_variation
+from papers.sedd.exact import sampler_law, sequences, total_variation
 from papers.sedd.graph import GRAPHS, Absorbing, Graph
 from papers.sedd.noise import LogLinear
 from papers.sedd.oracle import markov_log_score
@@ -99,7 +100,16 @@ def infilling(config: InfillingConfig, seed: int, run: Run) -> Sequence[Row]:
     """Total variation between the law of what is filled in and the true conditional law, a mean over all contexts."""
     source = random_source(config.vocab, stream(seed, SOURCE), sharpness=1.0)
     graph = GRAPHS[config.graph](config.vocab)
-    log_score = markov_log_score(source, graph)
+    scores, states = markov_log_score(source, graph), sequences(graph.dim, 4)
+
+    @lru_cache(maxsize=256)
+    def at(sigma: float) -> Tensor:
+        return scores(states, torch.full((len(states),), sigma, dtype=torch.float64))
+
+    def log_score(x_t: Tensor, sigma: Tensor) -> Tensor:
+        # Of all sequences at one noise level, which is the same whatever is given: computed once for all patterns.
+        return at(float(sigma[0]))
+
     p0 = markov_law(source, 4)
     rows: list[Row] = []
     for n, (pattern, known) in product(config.steps, PATTERNS.items()):

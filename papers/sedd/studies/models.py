@@ -142,7 +142,7 @@ class TrainingConfig:
 
 
 QUICK = TrainingConfig(
-    "ar", "markov", 32, width=32, depth=2, heads=2, steps=200, batch=64, lr=4e-3, warmup=25, n_test=256, n_times=16
+    "ar", "markov", 32, width=32, depth=2, heads=2, steps=100, batch=32, lr=6e-3, warmup=15, n_test=256, n_times=8
 )
 SMALL = TrainingConfig(
     "ar",

@@ -119,9 +119,11 @@ def training(config: TrainingConfig, seed: int, run: Run) -> Sequence[Row]:
 
 
 SCALE = (
-    "`quick` trains transformers of two blocks of 32 on Markov sources of 8 tokens, L = 32, `small` of four blocks of "
-    "64 on tinyshakespeare in text8's 27 letters, L = 64, 2000 steps of 16 sequences; the paper's have 12 blocks of "
-    "768, on text8 at L = 256. The models have the same blocks and test set, and draw from streams of the same seed; "
+    "`quick` trains transformers of two blocks of 32 on Markov sources of 8 tokens, L = 32, 100 steps of 32 sequences "
+    "(200 of 64, at two thirds of the learning rate, until it was cut to a minute, after pilots on other seeds; "
+    "criteria stayed), `small` of four blocks of 64 on tinyshakespeare in text8's 27 letters, L = 64, 2000 steps of 16 "
+    "sequences; the paper's have 12 blocks of 768, on text8 at L = 256. The models have the same blocks and test set, "
+    "and draw from streams of the same seed; "
     "those that denoise have time modulation besides, as in the paper (1.6 times the weights at the size of `small`). "
     "As in the official code, masks are trained along log-linear noise and the uniform graph along geometric noise. "
     "Bounds are integrated from t = 0 and count the prior term. That `quick` has one source for all seeds, and four "
@@ -205,7 +207,7 @@ CLAIMS = (
                 "sedd-uniform",
                 "sedd-absorb",
                 "tinyshakespeare27",
-                Criterion(1.02, 1.15, "1.06 by published numbers; no tie"),
+                Criterion(1.02, 1.15, "1.06 by published numbers; a tie, 1, is outside"),
             ),
         ),
         presets=("small",),
@@ -217,7 +219,7 @@ CLAIMS = (
     *_of_models("gpu", "text8", "absorb", "uniform"),
     Claim(
         "bits-table",
-        "Bits per character on text8.",
+        "On text8 the bits per character of each model are within 0.03 of the published ones.",
         "Section 5, Table 1",
         tuple(
             Quantity(

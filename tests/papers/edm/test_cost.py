@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from common.harness.studies.measures import NotReached
+from common.harness.studies.measures import NotReached, first_reached
 from papers.edm.sampler import euler_step, heun_step
 from papers.edm.schedule import EDM, edm_sigmas
 from papers.edm.studies import cost
@@ -16,7 +16,6 @@ from papers.edm.studies.cost import (
     CLAIMS,
     SAMPLERS,
     SamplingCostConfig,
-    evaluations_to_reach,
     nfe_ratio,
     sampling_cost,
 )
@@ -85,9 +84,9 @@ def test_the_samplers_are_those_of_table_1() -> None:
 
 def test_evaluations_are_interpolated_and_never_extrapolated() -> None:
     nfe, error = [4, 1, 16], [1e-2, 1.0, 1e-6]
-    assert evaluations_to_reach(nfe, error, 1e-1) == pytest.approx(2.0)
-    assert evaluations_to_reach(nfe, error, 1e-4) == pytest.approx(8.0)
-    assert evaluations_to_reach(nfe, error, 1e-6) == pytest.approx(16.0)
+    assert first_reached(nfe, error, 1e-1) == pytest.approx(2.0)
+    assert first_reached(nfe, error, 1e-4) == pytest.approx(8.0)
+    assert first_reached(nfe, error, 1e-6) == pytest.approx(16.0)
     for outside in (2.0, 1.0, 1e-7):
         with pytest.raises(NotReached, match="not on a curve"):
-            evaluations_to_reach(nfe, error, outside)
+            first_reached(nfe, error, outside)

@@ -267,11 +267,11 @@ def test_ablation_shows_every_letter_with_its_seeds_and_the_published_fid(preset
 def test_churn_has_a_panel_for_each_source_with_its_seeds_means_and_floor(preset: str) -> None:
     *panels, legend = drawn("churn", preset).axes
     rows = _table(churn, preset)
-    network = {"quick": "fd_digits", "small": "fd_mnist"}[preset]
+    network, n_network, n_exact = {"quick": ("fd_digits", 400, 400), "small": ("fd_mnist", 500, 1000)}[preset]
     sources = (
-        ({"letter": "C"}, "(C)", f"{network}, n = 500"),
-        ({"letter": "E"}, "(E)", f"{network}, n = 500"),
-        ({"denoiser": "exact"}, "exact denoiser", "fd_digits, n = 1000"),
+        ({"letter": "C"}, "(C)", f"{network}, n = {n_network}"),
+        ({"letter": "E"}, "(E)", f"{network}, n = {n_network}"),
+        ({"denoiser": "exact"}, "exact denoiser", f"fd_digits, n = {n_exact}"),
     )
     for panel, (source, title, label) in zip(panels, sources, strict=True):
         assert panel.get_title().endswith(title)

@@ -11,6 +11,8 @@ from papers.sedd.studies.models import TRAINED
 from tests.papers.sedd.planted import MEETS, Edit, constant, copied, exchanged, planted, scaled
 
 Named = tuple[str, Edit]
+MOST_DRAWN = {"quick": 8, "small": 16, "gpu": 16}
+"""The most steps that sequences are drawn in, by preset."""
 
 
 def _bound(preset: str) -> Iterator[Named]:
@@ -87,13 +89,13 @@ def _steps(preset: str) -> Iterator[Named]:
         for order in (0.5, 2):
             yield f"order {order}, {graph}", planted("sampler_error", "tv", _power(order), **cells)
         drawn = {"graph": graph, "sampler": "tweedie"}
-        yield f"stops, {graph}", scaled("quality", "nll", 1.3, n_steps=16, **drawn)
+        yield f"stops, {graph}", scaled("quality", "nll", 1.3, n_steps=MOST_DRAWN[preset], **drawn)
         yield f"rises, {graph}", planted("quality", "nll", lambda rows: 1.5 + 0.01 * rows["n_steps"], **drawn)
 
 
 def _entropy(preset: str) -> Iterator[Named]:
     for graph in GRAPHS:
-        for n in (2, 16):
+        for n in (2, MOST_DRAWN[preset]):
             cells = {"graph": graph, "sampler": "tweedie", "n_steps": n}
             yield f"{graph}, {n} steps", scaled("quality", "token_entropy_ratio", 0.95, **cells)
 
@@ -155,12 +157,15 @@ def _infilling_uniform(preset: str) -> Iterator[Named]:
 def _precision(preset: str) -> Iterator[Named]:
     for ratio in (0.5, 1.0):
         yield f"right, {ratio}", constant("race", "rate", 1.0, dtype="float16", ratio=ratio)
-    yield "right, float32", constant("race", "rate", 1.0, dtype="float32")
     yield "float32 for float64", constant("race", "rate", 0.313, dtype="float64")
     cells = {"n_steps": 192}
     none = planted("truncation", "drawn_entropy", lambda rows: rows["entropy"], dtype="float16", **cells)
     yield "none lost in float16", none
     yield "some lost in float64", scaled("truncation", "drawn_entropy", 0.9, dtype="float64", **cells)
+
+
+def _precision_float32(preset: str) -> Iterator[Named]:
+    yield "right", constant("race", "rate", 1.0, dtype="float32")
 
 
 def alternatives(claim: str, preset: str) -> dict[str, Edit]:
@@ -170,6 +175,7 @@ def alternatives(claim: str, preset: str) -> dict[str, Edit]:
         "bits-ratios": _bits_ratios, "bits-table": _bits_table, "steps": _steps, "entropy": _entropy,
         "tweedie": _tweedie, "tweedie-geometric": _tweedie_geometric, "infilling": _infilling,
         "infilling-uniform": _infilling_uniform, "precision": _precision,
+        "precision-float32": _precision_float32,
     }  # fmt: skip
     if claim in by_claim:
         return dict(by_claim[claim](preset))

@@ -127,7 +127,7 @@ def test_a_bound_has_as_many_times_as_the_config_says(model: str, monkeypatch: p
     lang = language("markov", 8, 6, 0)
     seen = seen_tokens(monkeypatch)
     training.evaluate(config, network(config, lang.vocab, generator()), lang, 0, "cpu")
-    more = 1 if model in ("csm-absorb", "sedd-absorb") else 0  # the count of ratios that are none
+    more = 1 if model in ("csm-absorb", "sedd-absorb") else 0  # the count of ratios that are not positive
     last = 1 if model == "sedd-uniform" else 0  # geometric noise begins above 0
     assert len(seen) == 5 + more + last
 
