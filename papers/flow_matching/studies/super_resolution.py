@@ -51,8 +51,8 @@ CHUNK = 500
 """Images that are made at once."""
 LOOKS: Mapping[str, Look] = {
     "fm-ot": METHODS["fm-ot"],
-    "regression": Look("regression", COLOURS[8], "P", ":"),
-    "bicubic": Look("bicubic", "0.4", "X", ":"),
+    "regression": Look("regression", "black", "P", ":"),
+    "bicubic": Look("bicubic", COLOURS[9], "X", ":"),
 }
 
 
@@ -242,6 +242,8 @@ def draw_pictures(results: Results) -> MatplotlibFigure:
 
 
 def draw_table(results: Results) -> MatplotlibFigure:
+    from matplotlib.ticker import LogLocator, NullLocator
+
     table = results.table(super_resolution)
     figure, axes = panels("flow_matching", rows=2, columns=2, width=7.5, height=6.8)
     pixels, features, published, rest = axes.flat
@@ -259,6 +261,10 @@ def draw_table(results: Results) -> MatplotlibFigure:
     published.plot(TABLE_2["SR3"].psnr, TABLE_2["SR3"].fid, ls="", marker="*", ms=10, color="0.3", label="SR3")
     published.axhline(TABLE_2["reference"].fid, color="0.4", ls=":")
     published.set(xlabel="PSNR (dB)", ylabel="FID", yscale="log", title="Table 2, ImageNet")
+    for panel in (pixels, features, published):
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_locator(NullLocator())
     rest.axis("off")
     legend(figure, 3)
     return finish(figure)
@@ -268,8 +274,8 @@ FIGURES = (
     Figure(
         "super-resolution-pictures",
         "Ten test images: the input of low resolution, bicubic interpolation, regression, flow matching, the original.",
-        "Regression is blurred where the input leaves the stroke open. Flow matching draws one of the digits that fit: "
-        "sharp, and not always the original.",
+        "Regression is grey where the input leaves the stroke open. Flow matching draws one of the digits that fit, in "
+        "full strokes, which need not be those of the original.",
         (super_resolution,),
         draw_pictures,
     ),
