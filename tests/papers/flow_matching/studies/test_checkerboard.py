@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.harness.runs.rows import check
 from papers.flow_matching.path import OT
 from papers.flow_matching.published import MIDPOINT_NFE
 from papers.flow_matching.studies import checkerboard as study
@@ -21,6 +20,7 @@ from papers.flow_matching.studies.checkerboard import CLAIMS, FIGURES, FIXED_STE
 from papers.flow_matching.studies.looks import METHODS
 from papers.flow_matching.studies.plane import in_support, noise
 from tests.papers.fake_run import FakeRun
+from tests.papers.flow_matching.studies.made import made
 from tests.papers.flow_matching.studies.planted import MadeUp, Row, lines, table, verdict, wobble
 
 OF = {claim.id: claim for claim in CLAIMS}
@@ -57,11 +57,10 @@ def growth(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_rows_are_those_of_each_solver_from_each_seed_s_noise(growth: dict[str, Any], tmp_path: Path) -> None:
     config = BoardConfig(method="ddpm", budgets=(4, 8, 10), tolerances=(1e-1, 1e-5), n_samples=300)
     runs = tuple(FakeRun(tmp_path / str(s)) for s in range(2))
-    both = board(config, (3, 8), runs)
+    both = made(board, config, (3, 8), runs)
     assert (growth["loss"], growth["config"], growth["seeds"]) == ("the loss of ddpm", config, (3, 8))
     assert float(in_support(growth["batch"])) == 1
     for x_0, rows, run in zip(noise(300, (3, 8)), both, runs, strict=True):
-        check(rows, board.columns)
         size = float(x_0.square().mean().sqrt())
         fixed = [row for row in rows if row["solver"] in FIXED_STEP]
         budgets = [(row["solver"], row["nfe"]) for row in fixed]
@@ -124,31 +123,31 @@ def test_numbers_that_are_made_up_meet_no_claim(claim: Any, preset: str) -> None
 
 @pytest.mark.parametrize("preset", ["quick", "small"])
 def test_curves_are_means_over_seeds_of_their_solver_and_method(preset: str) -> None:
-    made = table(
+    rows_of = table(
         board, preset, keys, lambda row: {"in_support": 0.5 + 0.01 * wobble(row) + hash(row["solver"]) % 7 / 50}
     )
-    for panel, solver in zip(DRAWN["support"](MadeUp({board: made})).axes, ("midpoint", "euler"), strict=True):
-        shown = [method for method in METHODS if (made["method"] == method).any()]
+    for panel, solver in zip(DRAWN["support"](MadeUp({board: rows_of})).axes, ("midpoint", "euler"), strict=True):
+        shown = [method for method in METHODS if (rows_of["method"] == method).any()]
         assert [line.get_label() for line in panel.lines] == [METHODS[method].name for method in shown]
         for method in shown:
-            rows = made[(made["method"] == method) & (made["solver"] == solver)]
+            rows = rows_of[(rows_of["method"] == method) & (rows_of["solver"] == solver)]
             (curve,) = lines(panel, METHODS[method].name)
             np.testing.assert_allclose(curve, rows.groupby("nfe")["in_support"].mean().reset_index().to_numpy())
 
 
 def test_clouds_are_those_of_seed_0_one_row_for_each_method() -> None:
-    made = table(board, "small", keys)
+    tables = {board: table(board, "small", keys)}
 
     def arrays(run: Row) -> dict[str, np.ndarray]:
         height = list(METHODS).index(run["method"]) + 0.1 * run["seed"]
         return {f"midpoint_{nfe}": np.full((4, 2), height + 0.01 * nfe) for nfe in MIDPOINT_NFE}
 
-    panels = DRAWN["checkerboard"](MadeUp({board: made}, arrays)).axes
+    panels = DRAWN["checkerboard"](MadeUp(tables, arrays)).axes
     assert [panel.get_title() for panel in panels] == [METHODS[method].name for method in study.COMPARED]
     for panel, method in zip(panels, study.COMPARED, strict=True):
         assert [text.get_text() for text in panel.get_xticklabels()] == [f"NFE {nfe}" for nfe in MIDPOINT_NFE]
         for cloud, nfe in zip(panel.collections, MIDPOINT_NFE, strict=True):
-            np.testing.assert_allclose(cloud.get_offsets()[:, 1], list(METHODS).index(method) + 0.01 * nfe)
+            np.testing.assert_allclose(np.asarray(cloud.get_offsets())[:, 1], list(METHODS).index(method) + 0.01 * nfe)
             assert cloud.get_rasterized()
 
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.harness.runs.rows import check
 from common.transport.coupling import independent, minibatch_ot
 from papers.flow_matching.objective import cfm_loss
 from papers.flow_matching.path import OT
@@ -34,6 +33,7 @@ from papers.flow_matching.studies.looks import PATHS
 from papers.flow_matching.studies.plane import EXACT_PATHS, noise
 from tests.papers.fake_run import FakeRun
 from tests.papers.flow_matching.cases import randn, seeded
+from tests.papers.flow_matching.studies.made import made
 from tests.papers.flow_matching.studies.planted import MadeUp, Row, lines, shows, table, verdict, wobble
 
 OF = {claim.id: claim for claim in CLAIMS}
@@ -60,8 +60,7 @@ def test_conditional_trajectories_are_those_of_the_path(tmp_path: Path) -> None:
     for path in COMPARED:
         runs = tuple(FakeRun(tmp_path / f"{path}{s}") for s in range(2))
         config = TrajectoryConfig(path, "digits", steps=150, n_samples=60)
-        rows, _ = trajectories(config, (3, 8), runs)
-        check(rows, trajectories.columns)
+        rows, _ = made(trajectories, config, (3, 8), runs)
         found |= {f"{path} {row['trajectories']}": row for row in rows}
         assert runs[0].arrays["marginal"].shape[0] == config.steps + 1
         np.testing.assert_array_equal(
@@ -80,7 +79,7 @@ def test_conditional_trajectories_are_those_of_the_path(tmp_path: Path) -> None:
 
 def test_marginal_trajectories_are_not_straight(tmp_path: Path) -> None:
     config = TrajectoryConfig("ot", "digits", steps=60, n_samples=20)
-    (rows,) = trajectories(config, (3,), (FakeRun(tmp_path / "run"),))
+    (rows,) = made(trajectories, config, (3,), (FakeRun(tmp_path / "run"),))
     (marginal,) = (row for row in rows if row["trajectories"] == "marginal")
     assert marginal["curvature"] > 0.05
 
@@ -129,8 +128,7 @@ def test_a_network_is_trained_on_its_pairs_and_judged_on_its_trajectories(
     monkeypatch.setattr(study, "learn", learn)
     runs = tuple(FakeRun(tmp_path / str(s)) for s in range(2))
     config = PairedConfig(among=among, pool=64, converged_steps=400, n_samples=30)
-    for rows, x_0 in zip(pairing(config, (3, 8), runs), noise(30, (3, 8)), strict=True):
-        check(rows, pairing.columns)
+    for rows, x_0 in zip(made(pairing, config, (3, 8), runs), noise(30, (3, 8)), strict=True):
         (row,) = rows
         # x grows as e^t: E ∫ |x'|² over the squared way is (e² − 1)/2 / (e − 1)².
         assert row["curvature"] == pytest.approx((np.e**2 - 1) / 2 / (np.e - 1) ** 2 - 1, rel=1e-3)
@@ -171,8 +169,8 @@ def test_mini_batch_pairs_straighten_or_do_not(preset: str) -> None:
         def plant(row: Row, power: float = power) -> dict[str, float]:
             return {"curvature": row["among"] ** -power * wobble(row)}
 
-        made = table(pairing, preset, lambda config: [{}], plant)
-        assert verdict(OF["mini-batch-ot"], (pairing, made)) == expected
+        rows = table(pairing, preset, lambda config: [{}], plant)
+        assert verdict(OF["mini-batch-ot"], (pairing, rows)) == expected
 
 
 def made_up(preset: str, arrays: Callable[[Row], Any] = dict) -> tuple[MadeUp, dict[Any, Any]]:
@@ -198,7 +196,7 @@ def test_trajectories_are_those_of_their_panel(preset: str) -> None:
         "OT, conditional", "OT, exact field", "VP, exact field", "OT, network, pairs among 256",
     ]  # fmt: skip
     for panel, level in zip(panels, (20, 20.1, 10.1, 276.2), strict=True):
-        assert panel.lines[0].get_ydata()[0] == pytest.approx(level)
+        assert np.asarray(panel.lines[0].get_ydata())[0] == pytest.approx(level)
 
 
 @pytest.mark.parametrize("preset", ["quick", "small"])

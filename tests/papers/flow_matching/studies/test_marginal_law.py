@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from common.harness.runs.rows import check
 from papers.flow_matching.marginal import MixtureField
 from papers.flow_matching.studies.looks import PATHS
 from papers.flow_matching.studies.marginal_law import CLAIMS, FIELDS, FIGURES, LawConfig, carried, density_error
 from papers.flow_matching.studies.plane import EXACT_PATHS, mixture
 from tests.papers.fake_run import FakeRun
 from tests.papers.flow_matching.cases import at, seeded
+from tests.papers.flow_matching.studies.made import made
 from tests.papers.flow_matching.studies.planted import MadeUp, Row, table, verdict, wobble
 
 (CLAIM,) = CLAIMS
@@ -36,19 +36,18 @@ def test_the_marginal_velocity_keeps_the_density_and_others_do_not(name: str) ->
 
 
 def test_the_marginal_velocity_meets_the_claim_on_the_rows_and_the_conditional_one_does_not(tmp_path: Path) -> None:
-    made = []
+    found: list[Row] = []
     for name in EXACT_PATHS:
         config = LawConfig(name, times=(0.5, 0.9), n_samples=200, repeats=2, n_densities=8)
         run = FakeRun(tmp_path / name)
-        rows = carried(config, 3, run)
-        check(rows, carried.columns)
-        made += [{**row, "path": name, "seed": seed} for row in rows for seed in (0, 1, 2)]
+        (rows,) = made(carried, config, (3,), (run,))
+        found += [{**row, "path": name, "seed": seed} for row in rows for seed in (0, 1, 2)]
         assert {f"{field}_{t:g}" for field in (*FIELDS, "drawn") for t in (0.5, 0.9)} == set(run.arrays)
-    rows = pd.DataFrame(made)
-    assert verdict(CLAIM, (carried, rows)) == "holds"
-    exchanged = rows.assign(field=rows["field"].map({"marginal": "conditional", "conditional": "marginal"}))
+    measured = pd.DataFrame(found)
+    assert verdict(CLAIM, (carried, measured)) == "holds"
+    exchanged = measured.assign(field=measured["field"].map(dict(zip(FIELDS, reversed(FIELDS), strict=True))))
     assert verdict(CLAIM, (carried, exchanged)) == "fails"
-    assert (rows["floor"] > 0).all()
+    assert (measured["floor"] > 0).all()
 
 
 @pytest.mark.parametrize("preset", ["quick", "small", "gpu"])
@@ -80,11 +79,11 @@ def test_the_figure_shows_the_carried_points_over_the_draws() -> None:
         path, field = order[number // 2], FIELDS[number % 2]
         for place in range(len(times)):
             below, above = panel.collections[2 * place : 2 * place + 2]
-            made = arrays({"path": path})
-            scale = 2.2 * made[f"drawn_{times[place]:g}"].max()
+            own = arrays({"path": path})
+            scale = 2.2 * own[f"drawn_{times[place]:g}"].max()
             for cloud, name in ((below, "drawn"), (above, field)):
                 np.testing.assert_allclose(
-                    cloud.get_offsets()[:, 1], made[f"{name}_{times[place]:g}"][:, 1] / scale, rtol=1e-6
+                    np.asarray(cloud.get_offsets())[:, 1], own[f"{name}_{times[place]:g}"][:, 1] / scale, rtol=1e-6
                 )
 
 

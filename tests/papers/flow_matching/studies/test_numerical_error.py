@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.harness.runs.rows import check
 from common.harness.studies.measures import NotReached
 from papers.flow_matching.studies.checkerboard import FIXED_STEP, board
 from papers.flow_matching.studies.looks import METHODS, PATHS
@@ -27,6 +26,7 @@ from papers.flow_matching.studies.numerical_error import (
 )
 from papers.flow_matching.studies.plane import SPREAD
 from tests.papers.fake_run import FakeRun
+from tests.papers.flow_matching.studies.made import made
 from tests.papers.flow_matching.studies.planted import MadeUp, Row, lines, table, verdict, wobble
 from tests.papers.flow_matching.studies.test_checkerboard import keys as board_keys
 
@@ -45,9 +45,8 @@ def exact_keys(config: ExactConfig) -> list[Row]:
 def test_exact_rows_are_each_seed_s_own_and_dopri5_is_better_where_it_is_asked_to_be(tmp_path: Path) -> None:
     config = ExactConfig("vp", budgets=(4, 16, 32), tolerances=(1e-2, 1e-4), reference_steps=60, n_samples=20)
     runs = tuple(FakeRun(tmp_path / str(s)) for s in range(2))
-    both = exact_error(config, (3, 8), runs)
-    (alone,) = exact_error(config, (8,), runs[1:])
-    check(both[1], exact_error.columns)
+    both = made(exact_error, config, (3, 8), runs)
+    (alone,) = made(exact_error, config, (8,), runs[1:])
     for among, single in zip(both[1], alone, strict=True):
         assert among["rmse"] == pytest.approx(single["rmse"], rel=1e-6)
     assert both[0][0]["rmse"] != both[1][0]["rmse"]
@@ -102,15 +101,15 @@ def test_evaluations_hold_at_the_paper_s_saving_and_fail_with_none(preset: str) 
 
 def test_evaluations_on_exact_fields_in_quick() -> None:
     for ot, expected in ((0.6, "holds"), (1.0, "fails")):
-        made = table(exact_error, "quick", exact_keys, errors(ot, 1.5))
-        assert verdict(OF["evaluations-exact"], (exact_error, made)) == expected
+        rows = table(exact_error, "quick", exact_keys, errors(ot, 1.5))
+        assert verdict(OF["evaluations-exact"], (exact_error, rows)) == expected
 
 
 @pytest.mark.parametrize("preset", ["quick", "small", "gpu"])
 def test_euler_is_reversed_only_where_ot_is_worse(preset: str) -> None:
     for euler, expected in ((1.5, "holds"), (0.6, "fails")):
-        made = table(board, preset, board_keys, errors(0.6, euler))
-        assert verdict(OF["euler-reversed"], (board, made)) == expected
+        rows = table(board, preset, board_keys, errors(0.6, euler))
+        assert verdict(OF["euler-reversed"], (board, rows)) == expected
 
 
 @pytest.mark.parametrize("preset", ["quick", "small", "gpu"])
@@ -121,19 +120,18 @@ def test_orders_hold_for_each_method_and_fail_for_another_s(preset: str) -> None
     right = {name: float(order) for name, order in ORDER.items()}
     assert verdict(OF["orders"], (orders, table(orders, preset, fixed, plant(right)))) == "holds"
     for solver, other in (("euler", 2.0), ("midpoint", 1.0), ("rk4", 3.0)):
-        made = table(orders, preset, fixed, plant(right | {solver: other}))
-        assert verdict(OF["orders"], (orders, made)) == "fails"
+        rows = table(orders, preset, fixed, plant(right | {solver: other}))
+        assert verdict(OF["orders"], (orders, rows)) == "fails"
 
 
 def test_the_orders_of_the_study_are_those_of_its_solvers(tmp_path: Path) -> None:
     """On the rows of one seed, with few points: the criterion, and that Euler's does not meet the midpoint's."""
-    made = []
+    found: list[Row] = []
     for path in COMPARED:
         config = OrderConfig(path, n_samples=16)
-        (rows,) = orders(config, (5,), (FakeRun(tmp_path / path),))
-        check(rows, orders.columns)
-        made += [{**row, "path": path, "seed": seed} for row in rows for seed in (0, 1, 2)]
-    measured = pd.DataFrame(made)
+        (rows,) = made(orders, config, (5,), (FakeRun(tmp_path / path),))
+        found += [{**row, "path": path, "seed": seed} for row in rows for seed in (0, 1, 2)]
+    measured = pd.DataFrame(found)
     assert verdict(OF["orders"], (orders, measured)) == "holds"
     renamed = measured.assign(solver=measured["solver"].map({"euler": "midpoint", "midpoint": "euler", "rk4": "rk4"}))
     assert verdict(OF["orders"], (orders, renamed)) == "fails"

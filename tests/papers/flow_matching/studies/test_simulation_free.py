@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.harness.runs.rows import check
 from common.training.stream import stream
 from papers.flow_matching.likelihood import log_likelihood as independent_log_likelihood
 from papers.flow_matching.studies import simulation_free as study
@@ -33,7 +32,8 @@ from papers.flow_matching.studies.simulation_free import (
 )
 from tests.papers.fake_run import FakeRun
 from tests.papers.flow_matching.cases import randn
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, lines, table, verdict, wobble
+from tests.papers.flow_matching.studies.made import made
+from tests.papers.flow_matching.studies.planted import MadeUp, Plant, Row, lines, table, verdict, wobble
 
 OF = {claim.id: claim for claim in CLAIMS}
 TINY = NetConfig(hidden=6, layers=2)
@@ -53,9 +53,7 @@ def test_gradients_of_blocks_are_those_of_one_block_after_the_other() -> None:
 
 @pytest.fixture(scope="module")
 def gradient_rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
-    rows = gradients(GradientConfig(), 1, FakeRun(tmp_path_factory.mktemp("runs") / "run"))
-    check(rows, gradients.columns)
-    return [dict(row) for row in rows]
+    return made(gradients, GradientConfig(), (1,), (FakeRun(tmp_path_factory.mktemp("runs") / "run"),))[0]
 
 
 def test_cfm_differs_from_fm_by_noise_and_wrong_targets_by_something_that_stays(gradient_rows: list[Row]) -> None:
@@ -93,10 +91,10 @@ def test_the_likelihood_has_the_gradient_of_its_differences() -> None:
     ends = []
     for sign in (1, -1):
         with torch.no_grad():
-            weight += sign * step
-        ends.append(float(log_likelihood(members, x, 3).sum()))
+            weight.add_(sign * step)
+        ends.append(float(log_likelihood(members, x, 3).sum().detach()))
         with torch.no_grad():
-            weight -= sign * step
+            weight.sub_(sign * step)
     assert float((slope * step).sum()) == pytest.approx((ends[0] - ends[1]) / 2, rel=1e-5)
 
 
@@ -110,12 +108,11 @@ def test_evaluations_are_counted_by_calls() -> None:
 def test_a_way_counts_its_own_evaluations_and_is_judged_on_test_points(way: str, per_step: int, tmp_path: Path) -> None:
     config = LikelihoodConfig(way=way, stages=(2, 5), solver_steps=3, n_test=50, hidden=4, layers=1, batch=8)
     runs = tuple(FakeRun(tmp_path / str(s)) for s in range(2))
-    both = ways(config, (4, 6), runs)
+    both = made(ways, config, (4, 6), runs)
     for rows in both:
-        check(rows, ways.columns)
         assert [row["train_steps"] for row in rows] == [2, 5]
         assert [row["evaluations"] for row in rows] == [2 * per_step, 5 * per_step]
-    ((_, alone),) = ways(config, (6,), runs[1:])
+    ((_, alone),) = made(ways, config, (6,), runs[1:])
     assert alone["excess_nll"] == pytest.approx(both[1][1]["excess_nll"], rel=1e-3)
     assert both[0][1]["excess_nll"] != pytest.approx(both[1][1]["excess_nll"], rel=1e-3)
 
@@ -131,13 +128,13 @@ def test_the_excess_is_above_the_law_s_own_on_the_test_points(tmp_path: Path, mo
 
     monkeypatch.setattr(study, "log_likelihood", exact)
     config = LikelihoodConfig(stages=(1,), n_test=50, hidden=4, layers=1, batch=8)
-    ((row,),) = ways(config, (4,), (FakeRun(tmp_path / "run"),))
+    ((row,),) = made(ways, config, (4,), (FakeRun(tmp_path / "run"),))
     assert row["excess_nll"] == pytest.approx(0, abs=1e-6)
     draws = law.sample(50, stream(4, study.SAMPLING)).float()
     torch.testing.assert_close(seen[0][0], draws, rtol=0, atol=0)
 
 
-def difference(slope: float, stays: float = 0.0) -> object:
+def difference(slope: float, stays: float = 0.0) -> Plant:
     def plant(row: Row) -> dict[str, float]:
         if row["target"] != "cfm":
             return {}
@@ -156,21 +153,19 @@ def way_keys(config: LikelihoodConfig) -> list[Row]:
     return [{"train_steps": n, "evaluations": n * per_step} for n in config.stages]
 
 
-def reached(at: dict[str, float]) -> object:
+def reached(at: dict[str, float]) -> Plant:
     """A straight line in logarithms, at the level after so many evaluations."""
     return lambda row: {"excess_nll": EQUAL * at[row["way"]] / row["evaluations"] * wobble(row)}
 
 
 @pytest.mark.parametrize("preset", ["quick", "small", "gpu"])
 def test_theorem_2_holds_for_noise_and_fails_where_something_stays(preset: str) -> None:
-    made = {name: table(gradients, preset, gradient_keys, difference(-0.5, stays)) for name, stays in
-            (("true", 0.0), ("false", 1.0))}  # fmt: skip
-    assert verdict(OF["theorem-2"], (gradients, made["true"])) == "holds"
-    assert verdict(OF["theorem-2"], (gradients, made["false"])) == "fails"
-    assert verdict(OF["added-variance"], (gradients, made["true"])) == "holds"
-    for row in ("variance_ratio",):
-        made["true"][row] = 0.9 + 0.01 * made["true"]["seed"]
-    assert verdict(OF["added-variance"], (gradients, made["true"])) == "fails"
+    noise, stays = (table(gradients, preset, gradient_keys, difference(-0.5, each)) for each in (0.0, 1.0))
+    assert verdict(OF["theorem-2"], (gradients, noise)) == "holds"
+    assert verdict(OF["theorem-2"], (gradients, stays)) == "fails"
+    assert verdict(OF["added-variance"], (gradients, noise)) == "holds"
+    less = noise.assign(variance_ratio=0.9 + 0.01 * noise["seed"])
+    assert verdict(OF["added-variance"], (gradients, less)) == "fails"
 
 
 @pytest.mark.parametrize("preset", ["quick", "small", "gpu"])
