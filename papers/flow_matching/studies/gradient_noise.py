@@ -88,8 +88,8 @@ def gradient_noise(config: StabilityConfig, seed: int, run: Run) -> list[Row]:
 CLAIMS = (
     Claim(
         "gradient-noise",
-        "Score matching, with its usual weight σ², has next to no gradient near the data, where flow matching on the "
-        "same path has more than anywhere else.",
+        "Near the data the loss of score matching, with its usual weight σ², has less gradient than at an average "
+        "time, where flow matching on the same path has more.",
         "beside Section 6.1",
         (
             Quantity(
@@ -104,7 +104,7 @@ CLAIMS = (
                 "score matching at t = 0.99",
                 gradient_noise,
                 value_at("variance", objective="score", law="mixture", t=0.99),
-                Criterion(upper=0.1, reason="a tenth of what an average time has"),
+                Criterion(upper=1.0, reason="less than at an average time"),
                 metric="variance of the gradient over its mean over time",
                 scale="log",
             ),
@@ -113,7 +113,8 @@ CLAIMS = (
         kind="ours",
         excludes="each of the two in the other's place",
         deviation="The variance is that of single samples, over draws of data and noise, of the average of the weights "
-        "at the end of training.",
+        "at the end of training. The bound of score matching was a tenth of the average before `small` had been run; "
+        "there it was about a quarter, for a network that is trained longer grows larger near the data.",
     ),
 )
 
@@ -139,8 +140,8 @@ FIGURES = (
         "gradient-noise",
         "Variance of the loss's gradient against 1 − t, relative to its mean over time, for the objectives on the "
         "diffusion path; both axes are logarithmic.",
-        "Networks that were trained at the middle rate, on the mixture. Score matching has its gradient in the middle "
-        "of the time, and next to none near the data. That of flow matching grows towards the data.",
+        "Networks that were trained at the middle rate, on the mixture. Score matching has most of its gradient in the "
+        "middle of the time, and less near the data. That of flow matching grows towards the data.",
         (gradient_noise,),
         draw_noise,
     ),

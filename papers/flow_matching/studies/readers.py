@@ -18,9 +18,9 @@ from papers.flow_matching.path import OT, ConditionalPath
 from papers.flow_matching.solvers import Velocity, grid, midpoint
 
 READERS = ("posterior", "classifier")
-SURE = 0.9
-"""The probability at which a reader has read a class. Less than that is a guess: the flow is deterministic, so that
-even the noise at the start says something of the picture at the end."""
+SURE = 0.5
+"""The probability at which a reader has read a class: more than all others together. Less is a guess: the flow is
+deterministic, so that even the noise at the start says something of the picture at the end."""
 
 
 def class_posterior(x: Tensor, noise: Tensor, images: Images, chunk: int = 256) -> Tensor:

@@ -46,9 +46,9 @@ def test_chunks_do_not_change_the_posterior() -> None:
 
 
 def test_a_class_is_read_from_the_last_doubt_on() -> None:
-    sure, doubt, other = [SURE, 1 - SURE], [SURE - 0.01, 1 - SURE + 0.01], [1 - SURE, SURE]
+    sure, doubt, other = [SURE, 0.4], [SURE - 0.01, 0.4], [0.1, SURE]
     cases = {0: [sure] * 5, 3: [sure, doubt, doubt, sure, sure], 4: [other, sure, sure, other, sure]}
-    never = [doubt] * 5
+    never = [[0.3, 0.2], doubt, doubt, doubt, doubt]
     probabilities = torch.tensor([*cases.values(), never]).transpose(0, 1)
     assert settled(probabilities).tolist() == [*cases, 4]
 
