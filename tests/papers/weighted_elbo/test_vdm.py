@@ -69,7 +69,8 @@ def expected_bound(
     if steps is None:
         nodes, shares = np.polynomial.legendre.leggauss(n)
         grid = [((node + 1) / 2, share / 2) for node, share in zip(nodes, shares, strict=True)]
-        diffusion = sum(share * (weight @ diffusion_loss(eps_net, f, eps, t * whole, schedule)) for t, share in grid)
+        losses = [share * (weight @ diffusion_loss(eps_net, f, eps, t * whole, schedule)) for t, share in grid]
+        diffusion = torch.stack(losses).sum()
     else:
         losses = [
             weight @ discrete_diffusion_loss(eps_net, f, eps, whole * i / steps, schedule, steps)
@@ -251,8 +252,10 @@ def test_the_ends_are_learned_and_the_slope_is_the_derivative() -> None:
     # A wider range costs diffusion loss, at −½ E‖ε̂ − ε‖² for each unit of λ: the gradient reaches both ends.
     loss = diffusion_loss(lambda z, log_snr: 0 * z, torch.zeros(5, 1).double(), torch.ones(5, 1).double(), t, schedule)
     loss.mean().backward()
+    assert schedule.w.grad is not None
     assert float(schedule.w.grad) == pytest.approx(0.5)
     prior_loss(torch.ones(1, 1).double(), schedule(at(1.0))).sum().backward()
+    assert schedule.b.grad is not None
     assert float(schedule.b.grad) < 0, "more noise at the end, and less is left for the prior"
 
 
