@@ -19,7 +19,7 @@ Where ‖ε̂ − ε‖² scatters little at a given λ, as on images, the two a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -48,7 +48,7 @@ class BinnedLevels:
         """Of a bin."""
         return (self.log_snr_max - self.log_snr_min) / self.mass.shape[-1]
 
-    def sample(self, shape: tuple[int, ...], generator: Generators, device: torch.device | str | None = None) -> Tensor:
+    def sample(self, shape: Sequence[int], generator: Generators, device: torch.device | str | None = None) -> Tensor:
         """λ of `shape`, float64, through the inverse of the distribution function, which is linear in each bin.
 
         For masses (S, K) the shape is (S, B), from S generators.
@@ -140,7 +140,7 @@ class AdaptiveLevels(nn.Module):
         own = values / values.sum(-1, keepdim=True)
         return BinnedLevels(self.log_snr_min, self.log_snr_max, (1 - self.floor) * own + self.floor / own.shape[-1])
 
-    def sample(self, shape: tuple[int, ...], generator: Generators, device: torch.device | str | None = None) -> Tensor:
+    def sample(self, shape: Sequence[int], generator: Generators, device: torch.device | str | None = None) -> Tensor:
         """As `BinnedLevels.sample`, of the density as it stands."""
         return self.levels.sample(shape, generator, device)
 
@@ -159,7 +159,3 @@ class AdaptiveLevels(nn.Module):
         rate = torch.maximum(count / self.draws.clamp(min=1), torch.full_like(count, self.rate))
         mean = total / count.clamp(min=1)
         self.expected += torch.where(count > 0, rate * (mean - self.expected), torch.zeros_like(mean))
-
-
-Weighting = Callable[[Tensor], Tensor]
-"""w(λ), in float64, shaped like λ."""
