@@ -13,16 +13,18 @@ from common.diffusion.path import Cosine
 from papers.weighted_elbo.identity import (
     by_parts,
     elbos,
+    forward_paths,
     gauss_hermite,
     kl_terms,
     network,
+    noisy_elbos,
     preserving,
     prior_kl,
     training_loss,
 )
 from papers.weighted_elbo.objectives import OBJECTIVES
 from papers.weighted_elbo.weighting import WEIGHTINGS
-from tests.papers.weighted_elbo.cases import LAW, f64, wrong
+from tests.papers.weighted_elbo.cases import LAW, f64, seeded, wrong
 
 X = f64(-1.3, -0.4, 0.35, 1.2)
 TOP, BOTTOM = 9.0, -7.0
@@ -142,3 +144,27 @@ def test_a_prior_dropped_or_an_end_forgotten_is_seen():
 def test_a_chain_that_does_not_descend_is_named():
     with pytest.raises(ValueError, match="log_snr must decrease"):
         kl_terms(LAW, X, f64(0.0, 1.0))
+
+
+def test_forward_paths_have_the_laws_of_the_path():
+    log_snr = f64(2.0, 0.5, -3.0)
+    z = forward_paths(torch.full((40_000,), 0.8).double(), log_snr, seeded())
+    for level, at in zip(log_snr, z, strict=True):
+        alpha, sigma = preserving(level)
+        assert float(at.mean()) == pytest.approx(0.8 * float(alpha), abs=4 * float(sigma) / 200)
+        assert float(at.std()) == pytest.approx(float(sigma), rel=0.015)
+    # z_t given z_s alone: what is added to the scaled z_s has nothing of it left.
+    scale = preserving(log_snr[2])[0] / preserving(log_snr[1])[0]
+    added, before = z[2] - scale * z[1], z[1] - z[1].mean()
+    assert abs(float((added * before).mean() / (added.std() * before.std()))) < 0.02
+
+
+def test_drawn_elbos_are_the_divergences_and_an_entropy():
+    """E −ELBO(z_t) = L(t; x) + H(q(z_t | x)), with the entropy of a Gaussian."""
+    log_snr, x = descending(60), f64(0.6)
+    found = noisy_elbos(wrong, forward_paths(x.expand(20_000), log_snr, seeded()), log_snr)
+    L = elbos(kl_terms(wrong, x, log_snr), prior_kl(x, BOTTOM))[:, 0]
+    entropy = Normal(torch.zeros(61).double(), preserving(log_snr)[1]).entropy()
+    error = found.std(1) / 20_000**0.5
+    assert ((found.mean(1) - L - entropy).abs() < 4 * error).all()
+    assert float(error[0]) < 0.03
