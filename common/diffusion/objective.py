@@ -16,7 +16,7 @@ network, x0: (B, *D); a tuple of S draws for S networks at once, x0: (S, B, *D).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite, pi
 from typing import Protocol
@@ -44,7 +44,7 @@ class NoiseLevels(Protocol):
     def log_snr_max(self) -> float:
         """Where the range ends: least noise."""
 
-    def sample(self, shape: Sequence[int], generator: Generators, device: torch.device | str | None = None) -> Tensor:
+    def sample(self, shape: tuple[int, ...], generator: Generators, device: torch.device | str | None = None) -> Tensor:
         """λ ~ p of `shape`, float64; a tuple of generators as in `common.training.members`."""
 
     def density(self, log_snr: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class UniformTime:
     def log_snr_max(self) -> float:
         return float(self.path.log_snr(torch.tensor(self.first, dtype=torch.float64)))
 
-    def sample(self, shape: Sequence[int], generator: Generators, device: torch.device | str | None = None) -> Tensor:
+    def sample(self, shape: tuple[int, ...], generator: Generators, device: torch.device | str | None = None) -> Tensor:
         # u is in [0, 1), so `first` itself, where a weight may be infinite, is never drawn.
         u = uniform(shape, generator, dtype=torch.float64, device=device)
         return self.path.log_snr(self.last - (self.last - self.first) * u)
@@ -109,7 +109,7 @@ class UniformLogSnr:
                 "they must be finite and in this order"
             )
 
-    def sample(self, shape: Sequence[int], generator: Generators, device: torch.device | str | None = None) -> Tensor:
+    def sample(self, shape: tuple[int, ...], generator: Generators, device: torch.device | str | None = None) -> Tensor:
         u = uniform(shape, generator, dtype=torch.float64, device=device)
         return self.log_snr_max - (self.log_snr_max - self.log_snr_min) * u
 
@@ -144,7 +144,7 @@ class NormalLogSnr:
     def log_snr_max(self) -> float:
         return self.mean + REACH * self.std
 
-    def sample(self, shape: Sequence[int], generator: Generators, device: torch.device | str | None = None) -> Tensor:
+    def sample(self, shape: tuple[int, ...], generator: Generators, device: torch.device | str | None = None) -> Tensor:
         # Subtracted: a generator then draws the σ that it draws for EDM's ln σ = −½ λ.
         draws = normal(shape, generator, dtype=torch.float64, device=device)
         return self.mean - self.std * draws.clamp(-REACH, REACH)

@@ -27,3 +27,14 @@ IMAGENET_128 = 1.75
 
 VDM_CIFAR_10 = {"plain": 2.637, "augmented": 2.522}
 """VDM on CIFAR-10 in bits per dimension: the numbers in the README of google-research/vdm."""
+
+MONOTONE = {
+    "eps-cosine": False,
+    "v-cosine": True,
+    "fm-ot": True,
+    "indi": True,
+    "edm": False,
+    "p2": False,
+    "min-snr": False,
+}
+"""Whether the weighting of an objective in use never rises with λ (Table 1)."""
