@@ -34,6 +34,8 @@ INITIAL, DATA, TRAINING, TEST, LIKELIHOOD, SAMPLING = range(6)
 """What the independent random streams of a run are for."""
 D = 2
 TERMS = ("prior", "reconstruction", "diffusion")
+NO_AVERAGE = 1.0
+"""Half-life in images of the average of the weights: the weights as they are, as in the example."""
 CHUNK = 5000
 """Points whose bound is taken at once."""
 SHOWN = 1024
@@ -131,7 +133,7 @@ def swirl_bound(config: SwirlConfig, seeds: tuple[int, ...], runs: tuple[Run, ..
     checkpoint = runs[0].folder / "training.safetensors"
     rows: list[list[Row]] = [[] for _ in seeds]
     for steps in config.seen_after:
-        how = TrainConfig(steps, config.batch, config.lr, ema_halflife=None, log_every=max(1, config.steps // 50))
+        how = TrainConfig(steps, config.batch, config.lr, ema_halflife=NO_AVERAGE, log_every=max(1, config.steps // 50))
         logs = tuple(run.log for run in runs)
         train(net, training_loss(points), indices(config.points), how, generators, log=logs, checkpoint=checkpoint)
         for s, seed in enumerate(seeds):
@@ -147,7 +149,7 @@ def swirl_bound(config: SwirlConfig, seeds: tuple[int, ...], runs: tuple[Run, ..
 
 def at_end(column: str) -> Measure:
     """The value of a column at the last look."""
-    return per_seed(lambda rows: float(rows.loc[rows["step"].idxmax(), column]), ("step", column))
+    return per_seed(lambda rows: float(rows.sort_values("step")[column].iloc[-1]), ("step", column))
 
 
 EXAMPLE = (
