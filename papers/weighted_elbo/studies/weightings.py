@@ -171,10 +171,12 @@ def _figures(data: str) -> tuple[Figure, ...]:
     )
 
 
+FIGURES = _figures("digits") + _figures("MNIST")
+
 STUDY = Study(
     "Weightings",
     "Do monotone weightings give samples as good as the others, and what do they do to the ELBO?",
     (digit_weightings, image_weightings),
     CLAIMS,
-    _figures("digits") + _figures("MNIST"),
+    FIGURES,
 )
