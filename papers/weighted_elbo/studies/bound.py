@@ -81,7 +81,7 @@ class ChainConfig:
 
     lengths: tuple[int, ...] = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
     nodes: int = 24
-    levels: int = 200
+    levels: int = 100
     """Nodes over time of the bound in continuous time."""
     least: float = 1e-7
     """Whole numbers that are rarer are left out."""
@@ -93,7 +93,7 @@ class ChainConfig:
 
 @experiment(
     ChainConfig,
-    {"quick": Grid([ChainConfig((4, 8, 16, 32, 64, 128), 16, 100)]), "small": Grid([ChainConfig()])},
+    {"quick": Grid([ChainConfig((4, 8, 16, 32, 64, 128), 16, 60)]), "small": Grid([ChainConfig()])},
     {"steps": int, "bits": float, "excess": float, "above_continuous": float},
 )
 def exact_chain(config: ChainConfig, seed: int, run: Run) -> Sequence[Row]:
