@@ -54,6 +54,8 @@ class NetworkConfig:
     lr: float = 2e-3
     n_samples: int = 1000
     """Samples whose Frechet distance is taken."""
+    sample_steps: int = 18
+    """Of Heun's method: 35 evaluations."""
     n_images: int = 355
     """Test images whose bits are taken."""
     checkpoint_every: int = 0
@@ -62,7 +64,7 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         one_of(WEIGHTINGS, self, "weighting")
         one_of(DATASETS, self, "dataset")
-        at_least(1, self, "resolution", "images", "batch", "width", "blocks", "n_images")
+        at_least(1, self, "resolution", "images", "batch", "width", "blocks", "n_images", "sample_steps")
         at_least(2, self, "n_samples")
         at_least(0, self, "levels", "checkpoint_every")
         positive(self, "lr")
@@ -190,13 +192,13 @@ def sigmas(config: NetworkConfig, steps: int, rho: float = 7.0) -> Tensor:
     return torch.cat([grid, grid.new_zeros(1)])
 
 
-STEPS, CHUNK = 18, 500
-"""Steps of Heun's method (35 evaluations), and samples that it carries at once."""
+CHUNK = 500
+"""Samples that the solver carries at once."""
 
 
 def generate(config: NetworkConfig, net: WithLevels, generator: torch.Generator) -> Tensor:
     """`n_samples` samples as whole numbers (n, *shape), from noise that is the same for all weightings of a seed."""
-    grid, numbers = sigmas(config, STEPS), DATASETS[config.dataset].numbers(config.resolution)
+    grid, numbers = sigmas(config, config.sample_steps), DATASETS[config.dataset].numbers(config.resolution)
     noise = normal((config.n_samples, *config.shape), generator, torch.float64)
     parts = [heun(denoiser(net), float(grid[0]) * part, grid) for part in noise.split(CHUNK)]
     return (torch.cat(parts) * numbers.scale + numbers.offset).round().clamp(0, numbers.count - 1).long()

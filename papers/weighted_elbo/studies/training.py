@@ -46,7 +46,7 @@ def _perceptrons(weightings: tuple[str, ...], images: int, n_samples: int) -> li
 
 
 def _unets(resolution: int, images: int, batch: int, **others: Any) -> list[NetworkConfig]:
-    return [NetworkConfig(name, "mnist", resolution, images, batch, n_images=1000, **others) for name in TRAINED]
+    return [NetworkConfig(name, "mnist", resolution, images, batch, **others) for name in TRAINED]
 
 
 COLUMNS = {"fd": float, "floor": float, "bpd": float, "prior": float, "reconstruction": float}
@@ -56,7 +56,7 @@ COLUMNS = {"fd": float, "floor": float, "bpd": float, "prior": float, "reconstru
     NetworkConfig,
     {
         "quick": Grid(_perceptrons(QUICK, 400 * 128, 500), 4),
-        "small": Grid(_perceptrons(TRAINED, 1500 * 128, 1000), 10),
+        "small": Grid(_perceptrons(TRAINED, 2000 * 128, 1000), 10),
     },
     COLUMNS,
     prepare=lambda config: look_at(config.dataset, config.resolution),
@@ -85,11 +85,25 @@ def digit_weightings(config: NetworkConfig, seeds: tuple[int, ...], runs: tuple[
                 width=small_unet.WIDTH,
                 levels=small_unet.LEVELS,
                 blocks=small_unet.BLOCKS,
+                n_samples=500,
+                sample_steps=12,
+                n_images=500,
             ),
             5,
         ),
         "gpu": Grid(
-            _unets(32, 5_000_000, 512, width=64, levels=3, blocks=2, lr=5e-4, n_samples=10_000, checkpoint_every=1000),
+            _unets(
+                32,
+                5_000_000,
+                512,
+                width=64,
+                levels=3,
+                blocks=2,
+                lr=5e-4,
+                n_samples=10_000,
+                n_images=2000,
+                checkpoint_every=1000,
+            ),
             3,
         ),
     },
