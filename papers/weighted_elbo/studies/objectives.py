@@ -212,7 +212,7 @@ def draw_errors(results: Results) -> MatplotlibFigure:
     for label, column, denoiser, kind, colour, marker, size in kinds:
         own = pick(rows, {"denoiser": denoiser, "w": kind}).groupby("objective")[column].mean()
         heights = [places[name] for name in own.index]
-        panel.scatter(own.clip(lower=1e-17), heights, size, colour, marker, label=label)
+        panel.scatter(own.clip(lower=1e-17), heights, s=size, color=colour, marker=marker, label=label)
     panel.axvline(1e-3, color="0.6", lw=1, zorder=0)
     panel.set(xscale="log", xlabel="relative error, mean of seeds")
     panel.set_yticks(list(places.values()), [LOOKS[name].name for name in places])
