@@ -48,8 +48,8 @@ SHOWN = (-10.0, 10.0)
 
 @dataclass(frozen=True)
 class IdentityConfig:
-    steps: tuple[int, ...] = (1250, 5000, FINEST)
-    """Of the chain."""
+    lengths: tuple[int, ...] = (1250, 5000, FINEST)
+    """Steps of the chains."""
     points: int = 3
     """Data x, over which relative errors are averaged."""
     levels: int = 400
@@ -58,7 +58,7 @@ class IdentityConfig:
     """Of the rule that takes expectations over the noise."""
 
     def __post_init__(self) -> None:
-        at_least(2, self, "steps", "levels", "nodes")
+        at_least(2, self, "lengths", "levels", "nodes")
         at_least(1, self, "points")
 
 
@@ -85,7 +85,7 @@ def identity(config: IdentityConfig, seed: int, run: Run) -> list[Row]:
             name: training_loss(objective, network(objective, denoiser), x, levels, config.nodes)
             for name, objective in OBJECTIVES.items()
         }
-        for steps in config.steps:
+        for steps in config.lengths:
             log_snr = torch.linspace(VDM_RANGE[1], VDM_RANGE[0], steps + 1, dtype=torch.float64)
             L = elbos(kl_terms(denoiser, x, log_snr, config.nodes), prior_kl(x, VDM_RANGE[0]))
             for name, objective in OBJECTIVES.items():
