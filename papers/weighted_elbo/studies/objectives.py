@@ -183,7 +183,7 @@ CLAIMS = (
 
 
 def draw_weightings(results: Results) -> MatplotlibFigure:
-    (_, arrays), *_ = results.arrays(identity, seed=0)
+    (_, arrays), *_ = results.arrays(identity)  # w is the same for all seeds
     figure, axes = panels("weighted_elbo", 1, 2, width=9, height=5.4)
     for name, look in DRAWN.items():
         panel = axes[0, 0 if monotone(WEIGHTINGS[name], *SHOWN) else 1]
@@ -222,7 +222,7 @@ def draw_errors(results: Results) -> MatplotlibFigure:
 
 FIGURES = (
     Figure(
-        "weightings",
+        "all-weightings",
         "The weighting w of twelve objectives against the log-SNR, each relative to its largest value; on the left "
         "those that never rise, on the right those with a peak.",
         "All are derived by the code from path, prediction, noise levels and weight. A weighting on the left never "
