@@ -298,7 +298,7 @@ def draw_noisy(results: Results) -> MatplotlibFigure:
         ("ratio", "p_w", "#0173b2", "o"),
     ):
         own = np.exp(np.log(rows[column].clip(lower=1e-3)).groupby(rows["weighting"]).mean())
-        ratios.scatter(own, [places[name] for name in own.index], 45, colour, marker, label=label)
+        ratios.scatter(own, [places[name] for name in own.index], s=45, color=colour, marker=marker, label=label)
     ratios.axvline(1, color="0.6", lw=1, zorder=0)
     ratios.set(title="mean over p_w, relative to L_w", xlabel="ratio of the differences", xscale="log")
     ratios.set_yticks(list(places.values()), [LOOKS[name].name for name in places])

@@ -48,8 +48,8 @@ SHOWN = (-10.0, 10.0)
 
 @dataclass(frozen=True)
 class IdentityConfig:
-    steps: tuple[int, ...] = (1250, 5000, FINEST)
-    """Of the chain."""
+    lengths: tuple[int, ...] = (1250, 5000, FINEST)
+    """Steps of the chains."""
     points: int = 3
     """Data x, over which relative errors are averaged."""
     levels: int = 400
@@ -58,7 +58,7 @@ class IdentityConfig:
     """Of the rule that takes expectations over the noise."""
 
     def __post_init__(self) -> None:
-        at_least(2, self, "steps", "levels", "nodes")
+        at_least(2, self, "lengths", "levels", "nodes")
         at_least(1, self, "points")
 
 
@@ -85,7 +85,7 @@ def identity(config: IdentityConfig, seed: int, run: Run) -> list[Row]:
             name: training_loss(objective, network(objective, denoiser), x, levels, config.nodes)
             for name, objective in OBJECTIVES.items()
         }
-        for steps in config.steps:
+        for steps in config.lengths:
             log_snr = torch.linspace(VDM_RANGE[1], VDM_RANGE[0], steps + 1, dtype=torch.float64)
             L = elbos(kl_terms(denoiser, x, log_snr, config.nodes), prior_kl(x, VDM_RANGE[0]))
             for name, objective in OBJECTIVES.items():
@@ -183,7 +183,7 @@ CLAIMS = (
 
 
 def draw_weightings(results: Results) -> MatplotlibFigure:
-    (_, arrays), *_ = results.arrays(identity, seed=0)
+    (_, arrays), *_ = results.arrays(identity)  # w is the same for all seeds
     figure, axes = panels("weighted_elbo", 1, 2, width=9, height=5.4)
     for name, look in DRAWN.items():
         panel = axes[0, 0 if monotone(WEIGHTINGS[name], *SHOWN) else 1]
@@ -212,7 +212,7 @@ def draw_errors(results: Results) -> MatplotlibFigure:
     for label, column, denoiser, kind, colour, marker, size in kinds:
         own = pick(rows, {"denoiser": denoiser, "w": kind}).groupby("objective")[column].mean()
         heights = [places[name] for name in own.index]
-        panel.scatter(own.clip(lower=1e-17), heights, size, colour, marker, label=label)
+        panel.scatter(own.clip(lower=1e-17), heights, s=size, color=colour, marker=marker, label=label)
     panel.axvline(1e-3, color="0.6", lw=1, zorder=0)
     panel.set(xscale="log", xlabel="relative error, mean of seeds")
     panel.set_yticks(list(places.values()), [LOOKS[name].name for name in places])
@@ -222,7 +222,7 @@ def draw_errors(results: Results) -> MatplotlibFigure:
 
 FIGURES = (
     Figure(
-        "weightings",
+        "all-weightings",
         "The weighting w of twelve objectives against the log-SNR, each relative to its largest value; on the left "
         "those that never rise, on the right those with a peak.",
         "All are derived by the code from path, prediction, noise levels and weight. A weighting on the left never "

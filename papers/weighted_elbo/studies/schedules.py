@@ -275,8 +275,8 @@ def draw_schedules(results: Results) -> MatplotlibFigure:
         own = where(table, law=law)
         for place, (name, look) in enumerate(LOOKS.items()):
             values = where(own, schedule=name)["variance"]
-            variances.scatter(values, np.full(len(values), -place), 40, look.colour, look.marker)
-        variances.set(title=f"variance, {law}", xlabel="of one draw, over the squared loss", xscale="log")
+            variances.scatter(values, np.full(len(values), -place), s=40, color=look.colour, marker=look.marker)
+        variances.set(title=f"variance, {law}", xlabel="of one draw, over the squared loss", xlim=(0, None))
         variances.set_yticks(-np.arange(len(LOOKS)), [look.name for look in LOOKS.values()])
     legend(figure, 3)
     return finish(figure)
@@ -286,7 +286,7 @@ FIGURES = (
     Figure(
         "schedules",
         "Left: the density over the log-SNR of six schedules, over the integrand of the loss in grey. Right: the "
-        "variance of one draw of the loss under each, on a logarithmic axis; a mark for each seed.",
+        "variance of one draw of the loss under each; a mark for each seed.",
         "The grey area is w E‖ε̂ − ε‖², as a density. The adaptive schedule comes to it, and the law of least variance "
         "is nearly the same. Both have less variance than the four fixed schedules, which draw where there is no loss.",
         (estimates,),
