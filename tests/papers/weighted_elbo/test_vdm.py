@@ -211,6 +211,21 @@ def test_in_a_mean_over_times_both_forms_are_their_integrals(small_numbers) -> N
     assert float(found.bits(1).total.mean()) == pytest.approx(float(found.total.mean()) / log(2))
 
 
+def test_a_bound_has_its_three_terms_at_the_two_ends_of_its_schedule(small_numbers) -> None:
+    """The prior's at λ_1 and the reconstruction at λ_0, with the noise that the generator gives first."""
+    numbers, _ = small_numbers
+    x, schedule = torch.tensor([[0], [7], [11]]), LinearLogSnr(4.0, 0.5)
+    with torch.no_grad():
+        found = bound(lambda z, log_snr: 0 * z, x, numbers, schedule, stream(0, 0))
+    f, three = numbers.encode(x), torch.ones(3, dtype=torch.float64)
+    torch.testing.assert_close(found.prior, prior_loss(f, 0.5 * three))
+    eps_0 = torch.randn(3, 1, generator=stream(0, 0), dtype=torch.float64)
+    torch.testing.assert_close(found.reconstruction, reconstruction_loss(x, eps_0, numbers, 4 * three))
+    torch.testing.assert_close(found.total, found.prior + found.reconstruction + found.diffusion)
+    assert min(float(term.min()) for term in (found.prior, found.reconstruction, found.diffusion)) > 1e-3
+    torch.testing.assert_close(found.bits(3).total, found.total / (3 * log(2)))
+
+
 def test_reconstruction_is_the_posterior_of_whole_numbers_under_gaussian_noise() -> None:
     """By scipy's densities in units of whole numbers: the noise of z_0/α_0 has a standard deviation of scale e^{−λ/2}
     there."""
