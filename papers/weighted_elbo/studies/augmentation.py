@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from common.diffusion.objective import Objective, UniformLogSnr
-from common.diffusion.path import Cosine
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Row, Run, at_least, experiment
 from common.harness.studies.figure import Figure, Results
@@ -24,9 +22,8 @@ from common.harness.studies.measures import Measure, per_seed, value_at
 from common.harness.studies.panels import finish, panels
 from common.harness.studies.study import Study
 from common.training.stream import stream
-from papers.weighted_elbo.identity import forward_paths, losses, network, noisy_elbos, preserving
 from papers.weighted_elbo.published import MONOTONE
-from papers.weighted_elbo.studies.line import DATA, DENOISERS, LAW, NOISE
+from papers.weighted_elbo.studies.line import DATA, LAW, NOISE, drawn_elbos, mean_error
 from papers.weighted_elbo.studies.looks import WEIGHTINGS as LOOKS
 from papers.weighted_elbo.studies.looks import legend
 from papers.weighted_elbo.weighting import WEIGHTINGS, clean_share, monotone, p_w
@@ -108,7 +105,7 @@ def noisy(config: NoisyConfig, seed: int, run: Run) -> list[Row]:
     """
     x = LAW.sample(config.points, stream(seed, DATA))[:, 0]
     log_snr = torch.linspace(RANGE[1], RANGE[0], config.steps + 1, dtype=torch.float64)
-    elbos = drawn_elbos(x, config.pairs, log_snr, stream(seed, NOISE))
+    elbos = drawn_elbos(MODELS, x, config.pairs, log_snr, stream(seed, NOISE))
     worse = elbos["linear"] - elbos["exact"]
     levels = torch.linspace(*RANGE, config.levels, dtype=torch.float64)
     more = mean_error("linear", x, levels) - mean_error("exact", x, levels)
@@ -128,32 +125,6 @@ def noisy(config: NoisyConfig, seed: int, run: Run) -> list[Row]:
         )
     run.save_arrays(log_snr=log_snr.numpy(), worse=worse.numpy())
     return rows
-
-
-AT_ONCE = 1000
-"""Paths that are drawn together."""
-
-
-def drawn_elbos(x: Tensor, pairs: int, log_snr: Tensor, generator: Generator) -> dict[str, Tensor]:
-    """The mean −ELBO of drawn z_t at each λ of the chain (T + 1,), by model; all models see the same paths.
-
-    A path mirrored at its mean, 2 α x − z, is a draw of the same law, and what scatters with the sign of the noise
-    falls out of the mean of the two.
-    """
-    alpha = preserving(log_snr)[0][:, None]
-    total = {name: torch.zeros_like(log_snr) for name in MODELS}
-    for part in x.repeat_interleave(pairs).split(AT_ONCE):
-        z = forward_paths(part, log_snr, generator)
-        for path in (z, 2 * alpha * part - z):
-            for name in MODELS:
-                total[name] += noisy_elbos(DENOISERS[name], path, log_snr).sum(1)
-    return {name: each / (2 * pairs * len(x)) for name, each in total.items()}
-
-
-def mean_error(model: str, x: Tensor, log_snr: Tensor) -> Tensor:
-    """E‖ε̂ − ε‖² over the noise, averaged over x (N,), at each λ (K,)."""
-    objective = Objective("eps", Cosine(), "eps", UniformLogSnr(*RANGE))
-    return losses(objective, network(objective, DENOISERS[model]), x, log_snr, 32).mean(1)
 
 
 def over_noise(density: Tensor, clean: float, values: Tensor, log_snr: Tensor) -> float:

@@ -12,19 +12,18 @@ from papers.weighted_elbo.published import MONOTONE
 from papers.weighted_elbo.studies.augmentation import (
     CLAIMS,
     FIGURES,
+    MODELS,
     NEVER_RISING,
     RANGE,
     RATIOS,
     WITH_A_PEAK,
     LawConfig,
     NoisyConfig,
-    drawn_elbos,
     laws,
-    mean_error,
     noisy,
     over_noise,
 )
-from papers.weighted_elbo.studies.line import DENOISERS
+from papers.weighted_elbo.studies.line import DENOISERS, drawn_elbos, mean_error
 from papers.weighted_elbo.studies.looks import WEIGHTINGS as LOOKS
 from papers.weighted_elbo.weighting import WEIGHTINGS, clean_share, p_w
 from tests.papers.fake_run import FakeRun
@@ -63,7 +62,7 @@ def test_the_laws_of_the_study_hold_their_claim_and_flags_exchanged_do_not(run: 
 def test_drawn_elbos_differ_as_the_divergences_do() -> None:
     """What no model changes falls out of the difference of two: it is that of their sums of divergences."""
     x, log_snr = f64(-1.1, 0.4), chain(60)
-    found = drawn_elbos(x, 1500, log_snr, seeded())
+    found = drawn_elbos(MODELS, x, 1500, log_snr, seeded())
     exact, linear = (
         elbos(kl_terms(DENOISERS[name], x, log_snr), prior_kl(x, RANGE[0])) for name in ("exact", "linear")
     )
@@ -75,7 +74,7 @@ def test_drawn_elbos_differ_as_the_divergences_do() -> None:
 def test_mirrored_paths_keep_the_mean() -> None:
     """The mean −ELBO itself, with its entropy, is that of the divergences."""
     x, log_snr = f64(0.4), chain(40)
-    found = drawn_elbos(x, 4000, log_snr, seeded())["exact"]
+    found = drawn_elbos(MODELS, x, 4000, log_snr, seeded())["exact"]
     L = elbos(kl_terms(DENOISERS["exact"], x, log_snr), prior_kl(x, RANGE[0]))[:, 0]
     entropy = torch.log(preserving(log_snr)[1]) + 0.5 * np.log(2 * np.pi * np.e)
     torch.testing.assert_close(found, L + entropy, rtol=0, atol=0.05)
