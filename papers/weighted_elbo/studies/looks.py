@@ -1,0 +1,66 @@
+"""What weightings and noise schedules are called in claims and figures, and how they are drawn: the one table of them.
+
+Colours are seaborn's colour-blind palette, and never the only difference. A weighting that never rises with λ is drawn
+with a full line, any other with dashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from common.harness.studies.panels import COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Look:
+    name: str
+    colour: str
+    marker: str
+    dash: str | tuple[float, tuple[float, ...]] = "-"
+    """A line style of matplotlib."""
+
+    def line(self) -> dict[str, Any]:
+        """The arguments of matplotlib's `plot` that draw it, with its name in the legend."""
+        return {"label": self.name, "color": self.colour, "marker": self.marker, "ls": self.dash}
+
+
+DASHES = (0, (4, 2))
+
+WEIGHTINGS: Mapping[str, Look] = {
+    "elbo": Look("ELBO (w = 1)", "black", "o"),
+    "v-cosine": Look("v, cosine", COLOURS[0], "s"),
+    "fm-ot": Look("FM, OT", COLOURS[9], "P"),
+    "indi": Look("InDI", COLOURS[2], "v"),
+    "snr-trunc": Look("truncated SNR", COLOURS[7], "<"),
+    "sigmoid": Look("sigmoid", COLOURS[4], "^"),
+    "edm-monotonic": Look("EDM-monotonic", COLOURS[3], "D"),
+    "edm": Look("EDM", COLOURS[1], "d", DASHES),
+    "eps-cosine": Look("ε, cosine (iDDPM)", COLOURS[5], "X", DASHES),
+    "eps-vp": Look("ε, VP (DDPM)", "0.35", ">", DASHES),
+    "p2": Look("P2", COLOURS[6], "p", DASHES),
+    "min-snr": Look("Min-SNR", COLOURS[8], "h", DASHES),
+}
+"""By name (`papers.weighted_elbo.weighting.WEIGHTINGS`), in the order of the figures: the monotone ones first."""
+
+SCHEDULES: Mapping[str, Look] = {
+    "linear": Look("λ linear in t", "black", "o"),
+    "cosine": Look("cosine", COLOURS[0], "s", "--"),
+    "straight": Look("straight line", COLOURS[2], "v", ":"),
+    "vp": Look("VP", COLOURS[1], "D", "-."),
+    "adaptive": Look("adaptive", COLOURS[3], "^"),
+    "optimal": Look("optimal", COLOURS[4], "P", (0, (1, 1))),
+}
+"""Laws over noise levels between fixed endpoints: four fixed schedules and two that follow the loss."""
+
+
+def legend(figure: Figure, columns: int) -> None:
+    """One legend for all panels, below them: each name once."""
+    named = [axes.get_legend_handles_labels() for axes in figure.axes]
+    by_name = {label: handle for handles, labels in named for handle, label in zip(handles, labels, strict=True)}
+    settings = {"ncols": columns, "frameon": False, "fontsize": "small"}
+    figure.legend([*by_name.values()], [*by_name], loc="outside lower center", **settings)
