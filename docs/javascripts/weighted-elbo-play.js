@@ -48,7 +48,7 @@ const TOPS = [36, 236, 436];
 
 // Three digits, with a comma at thousands.
 const number = (value) => value.toLocaleString("en", { maximumSignificantDigits: 3 }).replace("-", "−");
-const place = (l) => l.toFixed(2).replace("-", "−");
+const place = (l) => (Math.round(l * 100) / 100 || 0).toFixed(2).replace("-", "−"); // no −0.00
 
 function picture({ ls, w, drawn, loss, error, law, clean }, cut) {
   const across = (l) => LEFT + ((l + cut) / (2 * cut)) * (RIGHT - LEFT);
