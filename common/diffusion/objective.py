@@ -79,7 +79,8 @@ class UniformTime:
         return float(self.path.log_snr(torch.tensor(self.first, dtype=torch.float64)))
 
     def sample(self, shape: tuple[int, ...], generator: Generators, device: torch.device | str | None = None) -> Tensor:
-        # u is in [0, 1), so `first` itself, where a weight may be infinite, is never drawn.
+        # From `last` on, so that λ rises with u under every law here; u is below 1, so that `first`, where a weight may
+        # be infinite, is never drawn.
         u = uniform(shape, generator, dtype=torch.float64, device=device)
         return self.path.log_snr(self.last - (self.last - self.first) * u)
 
@@ -111,7 +112,7 @@ class UniformLogSnr:
 
     def sample(self, shape: tuple[int, ...], generator: Generators, device: torch.device | str | None = None) -> Tensor:
         u = uniform(shape, generator, dtype=torch.float64, device=device)
-        return self.log_snr_max - (self.log_snr_max - self.log_snr_min) * u
+        return self.log_snr_min + (self.log_snr_max - self.log_snr_min) * u
 
     def density(self, log_snr: Tensor) -> Tensor:
         return _inside(self, log_snr, torch.full_like(log_snr, 1 / (self.log_snr_max - self.log_snr_min)))

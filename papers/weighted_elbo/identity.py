@@ -116,14 +116,17 @@ def noisy_elbos(denoiser: Denoiser, z: Tensor, log_snr: Tensor) -> Tensor:
     Gaussians themselves. Its mean over paths is the expected −ELBO of noisy data z_t: neither a divergence nor an
     integral over noise levels is in it.
     """
-    terms = []
-    for i, (at_s, at_t) in enumerate(pairwise(log_snr)):
+    terms, chunk = [], LEVELS_AT_ONCE
+    for at_s, at_t, z_s, z_t in zip(
+        *(each.split(chunk) for each in (log_snr[:-1, None], log_snr[1:, None], z[:-1], z[1:])), strict=True
+    ):
         step = Step.between(at_s, at_t)
-        x_hat = denoiser((z[i + 1] / step.alpha_t)[:, None], step.sigma_t / step.alpha_t)[:, 0]
-        forward = Normal(step.scale * z[i], step.added.sqrt())
-        backward = Normal(step.of_z_t * z[i + 1] + step.of_x * x_hat, step.variance.sqrt())
-        terms.append(forward.log_prob(z[i + 1]) - backward.log_prob(z[i]))
-    return elbos(torch.stack(terms), -Normal(0.0, 1.0).log_prob(z[-1]))
+        sigma = (step.sigma_t / step.alpha_t).expand(z_t.shape).flatten()
+        x_hat = denoiser((z_t / step.alpha_t).reshape(-1, 1), sigma).reshape(z_t.shape)
+        forward = Normal(step.scale * z_s, step.added.sqrt())
+        backward = Normal(step.of_z_t * z_t + step.of_x * x_hat, step.variance.sqrt())
+        terms.append(forward.log_prob(z_t) - backward.log_prob(z_s))
+    return elbos(torch.cat(terms), -Normal(0.0, 1.0).log_prob(z[-1]))
 
 
 def forward_paths(x: Tensor, log_snr: Tensor, generator: Generator) -> Tensor:

@@ -20,6 +20,8 @@ PAPER = Paper(
         "augmentation",
         "weightings",
         "schedules",
+        "adaptive_training",
+        "derivative",
         "bound",
         "swirl",
     ),

@@ -45,8 +45,9 @@ class Numbers:
             raise ValueError(f"scale is {self.scale}; it must be positive")
 
     def encode(self, x: Tensor) -> Tensor:
-        """f(x), float64."""
-        return (x.to(torch.float64) - self.offset) / self.scale
+        """f(x), in the dtype of scale where that is a tensor, and float64 else."""
+        dtype = self.scale.dtype if isinstance(self.scale, Tensor) else torch.float64
+        return (x.to(dtype) - self.offset) / self.scale
 
     def logits(self, z: Tensor, log_snr: Tensor) -> Tensor:
         """log p(x_d = v|z_0) up to what is the same for all v, (*z.shape, count), for z = z_0/α_0."""

@@ -47,6 +47,14 @@ WEIGHTINGS: Mapping[str, Look] = {
 }
 """By name (`papers.weighted_elbo.weighting.WEIGHTINGS`), in the order of the figures: the monotone ones first."""
 
+OBJECTIVES: Mapping[str, Look] = {
+    **WEIGHTINGS,
+    "fm-vp": Look("FM, VP", "0.5", "*"),
+    "score": Look("score matching", "0.35", ">", DASHES),
+    "scoreflow": Look("ScoreFlow", "black", "o"),
+}
+"""By name (`papers.weighted_elbo.objectives.OBJECTIVES`): two of them have a weighting that another has, too."""
+
 SCHEDULES: Mapping[str, Look] = {
     "linear": Look("λ linear in t", "black", "o"),
     "cosine": Look("cosine", COLOURS[0], "s", "--"),
