@@ -102,7 +102,7 @@ def dopri5(
 ) -> Tensor:
     """Dormand–Prince 5(4) with adaptive steps from t_0 to t_1, by torchdiffeq: the sampler of Table 1.
 
-    The whole batch has one step size, from the root mean square of its error, as in the paper.
+    The whole batch has one step size, from the root mean square of its error.
 
     Returns: the state at t_1, float64, shaped like x.
     Raises: ValueError where t_0 = t_1 or a tolerance is not positive; RuntimeError where the velocity is not finite.

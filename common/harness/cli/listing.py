@@ -56,14 +56,16 @@ def list_papers(options: Namespace) -> int:
             (
                 str(record["week"]) if first else "",
                 record["paper"] if first else "",
-                f"{record['title']} ({record['theme']})" if first else "",
                 record["preset"],
                 duration(seconds) if seconds is not None else "–",
                 tally(verdicts.values()) if verdicts is not None else "not run yet",
                 _made_by(record["stale"], record["experiments"]),
             )
         )
-    terminal.table(("Week", "Paper", "Title", "Preset", "Time on 1 core", "Claims, last time", "Made by"), rows)
+    terminal.table(("Week", "Paper", "Preset", "Time on 1 core", "Claims, last time", "Made by"), rows)
+    # Under the table: beside it a title would be broken into a column of syllables.
+    for paper in discover().values():
+        terminal.say(f"W{paper.week} {paper.slug}: {paper.title} ({paper.theme})")
     return 0
 
 

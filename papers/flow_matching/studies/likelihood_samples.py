@@ -158,13 +158,11 @@ CLAIMS = (
         "likelihood-draws",
         "The likelihood estimate has fewer bits per dimension with K = 20 draws than with one, and fewer still with "
         "K = 50.",
-        "Appendix, Table 4",
+        "Appendix E.2, Table 4",
         tuple(_fall(fewer, more) for fewer, more in pairwise(KS)),
         presets=("quick", "small", "gpu"),
         excludes="the mean of the logarithms, which does not change with K",
-        deviation=SCALED_DOWN + " One network for each seed. K draws can win log₂(K)/D bits at the most where only "
-        "one of them counts: 0.09 on the digits, 0.02 on MNIST, and 0.002 on CIFAR-10, where the paper's 0.12 can only "
-        "come of draws that differ by a hundred nats.",
+        deviation=SCALED_DOWN + " One network for each seed.",
     ),
     Claim(
         "likelihood-draws-exact",

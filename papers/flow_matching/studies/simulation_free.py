@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import nextafter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -191,7 +192,7 @@ EQUAL = 0.1
 """The excess, in nats, at which evaluations are compared."""
 
 
-def _of_cfm(rows: pd.DataFrame) -> float:
+def _a_step(rows: pd.DataFrame) -> float:
     return float((rows["evaluations"] / rows["train_steps"]).max())
 
 
@@ -235,9 +236,16 @@ CLAIMS = (
             Quantity(
                 "evaluations of a CFM step",
                 ways,
-                per_seed(_of_cfm, ("evaluations", "train_steps"), way="cfm"),
+                per_seed(_a_step, ("evaluations", "train_steps"), way="cfm"),
                 Criterion(1, 1, "one, as counted"),
                 expected=1,
+                metric="evaluations of the network in a training step",
+            ),
+            Quantity(
+                "evaluations of a step of maximum likelihood",
+                ways,
+                per_seed(_a_step, ("evaluations", "train_steps"), way="likelihood"),
+                Criterion(2, reason="more than one, as counted"),
                 metric="evaluations of the network in a training step",
             ),
             Quantity(
@@ -255,8 +263,9 @@ CLAIMS = (
         excludes="maximum likelihood in the place of CFM",
         deviation="Eight wide Gaussians in the plane, and two layers of 32. Maximum likelihood trains through RK4 "
         "steps (4 in `quick`, 8 in `small`) with the exact divergence; what the divergence and the way back through "
-        "the solver cost besides is not counted. Target and training were settled by a pilot on seeds from 100 on. The "
-        "level matters: nearer to the entropy maximum likelihood catches up, and in the pilot it ended lower.",
+        "the solver cost besides is not counted, for time is another on every machine. Target and training were "
+        "settled by a pilot on seeds from 100 on. The level matters: nearer to the entropy maximum likelihood catches "
+        "up, and in the pilot it ended lower.",
     ),
     Claim(
         "added-variance",
@@ -267,7 +276,7 @@ CLAIMS = (
                 "variance of the gradient, CFM over FM",
                 gradients,
                 value_at("variance_ratio", target="cfm", n=BLOCK),
-                Criterion(1.0, reason="conditioning adds variance, and never takes any"),
+                Criterion(nextafter(1.0, 2.0), reason="conditioning adds variance, and never takes any"),
                 metric="variance of the gradient of 256 draws, summed over weights",
                 unit="×",
                 scale="log",

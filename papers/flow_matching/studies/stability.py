@@ -1,4 +1,4 @@
-"""Is flow matching on the diffusion path more robust and stable than score matching on it (abstract, Section 6.1)?
+"""Is flow matching on the diffusion path more robust and stable than score matching on it (abstract, Section 4.1)?
 
 The same network is trained for each objective on the same path at three learning rates over a decade, with the same
 first weights, batches, noise and times. Of the average of its weights the negative log-likelihood (NLL) of held-out
@@ -7,12 +7,11 @@ data is taken. An objective is robust if it is good at whatever rate, and stable
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import nextafter
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -21,7 +20,7 @@ from common.diffusion.oracle import GaussianMixture
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Resources, Row, Run, at_least, experiment, one_of, positive
 from common.harness.studies.figure import Figure, Results
-from common.harness.studies.measures import Measure, paired_difference, pick
+from common.harness.studies.measures import paired_difference
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
 from common.nets.mlp import MLP
@@ -36,9 +35,9 @@ from papers.flow_matching.solvers import Velocity
 from papers.flow_matching.studies.images import DATASETS, batches
 from papers.flow_matching.studies.looks import METHODS, legend
 from papers.flow_matching.studies.networks import network, untrained
+from papers.flow_matching.studies.spread import between_rates, between_seeds, farther, over_rates, worse
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure as MatplotlibFigure
 
 INITIAL, TRAINING, TEST, GRADIENTS = range(4)
@@ -97,14 +96,14 @@ def sampler(config: StabilityConfig, device: str) -> Sampler:
 def nll(config: StabilityConfig, velocity: Velocity, seed: int, device: str) -> float:
     """Of held-out data: nats less the entropy that the points have by the law itself, or bits per dimension of
     digits."""
-    last, generator = OBJECTIVES[config.objective].path.last, stream(seed, TEST)
+    last = OBJECTIVES[config.objective].path.last
     if config.law == "mixture":
         law = mixture()
-        x_1 = law.sample(config.n_test, generator)
+        x_1 = law.sample(config.n_test, stream(seed, TEST))
         log_p = log_likelihood(velocity, x_1.to(device), t_1=last, tolerance=TOLERANCE)
         return float((law.log_prob(x_1, 0.0) - log_p.cpu()).mean())
     data = DATASETS["digits"]
-    images = data.load("test", 8)[: config.n_test]
+    images, generator = data.load("test", 8)[: config.n_test].to(device), stream(seed, TEST, device)
     return float(bits_per_dim(velocity, images, 1, generator, data.levels, t_1=last, tolerance=TOLERANCE).mean())
 
 
@@ -156,34 +155,6 @@ def stability(config: StabilityConfig, seeds: tuple[int, ...], runs: tuple[Run, 
     return rows
 
 
-def _over_rates(combine: Callable[[pd.DataFrame, pd.DataFrame], pd.Series], law: str) -> Measure:
-    """`combine` of the NLL of score matching and of flow matching, each (seeds, rates)."""
-    picks = tuple({"law": law, "objective": name} for name in ("score", "fm-vp"))
-
-    def measure(table: pd.DataFrame) -> pd.Series:
-        score, flow = (pick(table, each).pivot(index="seed", columns="lr", values="nll") for each in picks)
-        return combine(score, flow)
-
-    return Measure(measure, ("nll", "lr"), picks)
-
-
-def worse(score: pd.DataFrame, flow: pd.DataFrame) -> pd.Series:
-    """Per seed, the NLL of score matching at its worst rate less that of flow matching at its own."""
-    return score.max(axis=1) - flow.max(axis=1)
-
-
-def wider(score: pd.DataFrame, flow: pd.DataFrame) -> pd.Series:
-    """Per seed, the root mean square over rates of the NLL less the least that either reaches: score over flow."""
-    best = np.minimum(score.min(axis=1), flow.min(axis=1))
-    of_score, of_flow = ((nll.sub(best, axis=0) ** 2).mean(axis=1) ** 0.5 for nll in (score, flow))
-    return of_score / of_flow
-
-
-def scatter(score: pd.DataFrame, flow: pd.DataFrame) -> pd.Series:
-    """Per seed, the standard deviation of the NLL over rates: score over flow."""
-    return score.std(axis=1) / flow.std(axis=1)
-
-
 MORE = Criterion(0.01, reason="more than a tie in the last digit that Table 1 gives of a likelihood")
 ABOVE = Criterion(nextafter(1.0, 2.0), reason="the claim is the sign, on paired seeds")
 
@@ -193,14 +164,14 @@ def _robust(law: str, unit: str) -> tuple[Quantity, Quantity]:
         Quantity(
             f"NLL at the worst rate, score matching less FM, {law}",
             stability,
-            _over_rates(worse, law),
+            over_rates(worse, law),
             MORE,
             metric=f"{unit}; the worst of three learning rates for each",
         ),
         Quantity(
             f"spread above the best NLL, score matching over FM, {law}",
             stability,
-            _over_rates(wider, law),
+            over_rates(farther, law),
             ABOVE,
             metric="root mean square over rates of the NLL less the best that either reaches",
             unit="×",
@@ -209,15 +180,19 @@ def _robust(law: str, unit: str) -> tuple[Quantity, Quantity]:
     )
 
 
-def _scatter(law: str) -> Quantity:
-    return Quantity(
-        f"spread about its own mean, score matching over FM, {law}",
-        stability,
-        _over_rates(scatter, law),
-        ABOVE,
-        metric="standard deviation of the NLL over three learning rates",
-        unit="×",
-        scale="log",
+def _spread(law: str, unit: str) -> tuple[Quantity, ...]:
+    return tuple(
+        Quantity(
+            f"spread between {name}, score matching less FM, {law}",
+            stability,
+            over_rates(combine, law),
+            Criterion(nextafter(0.0, 1.0), reason="the claim is the sign, on paired seeds"),
+            metric=f"{unit}; {metric}",
+        )
+        for name, combine, metric in (
+            ("rates", between_rates, "standard deviation over three learning rates"),
+            ("seeds", between_seeds, "distance from the mean over seeds, mean of three learning rates"),
+        )
     )
 
 
@@ -233,49 +208,52 @@ def _bits() -> Quantity:
     )
 
 
-STATEMENT = "On the diffusion path, flow matching is a more robust and stable way to train than score matching."
-SOURCE = "Abstract; Section 6.1, Table 1"
+SOURCE = "Abstract; Sections 1 and 4.1"
 CONTROL = "score matching in the place of flow matching (a difference of 0, a ratio of 1)"
+NATS, BITS = "nats above the entropy", "bits per dimension"
 SCALED_DOWN = (
     "A perceptron in place of a U-Net, three learning rates where the paper has one: a decade about the best. The "
     "mixture has eight components in the plane and a standard deviation of 2. The paper says 'robust' and 'stable' and "
     "gives no measure. "
 )
 FROM_THE_BEST = (
-    SCALED_DOWN + "Ours say how far from the best likelihood a training ends, at whatever rate and seed. They were "
-    "chosen after pilots on seeds from 100 on, in which the spread about its own mean did not show the claim; the claim "
-    "of the spread has that one."
+    "Ours says how far from the best likelihood a training ends. It was chosen after pilots on seeds from 100 on, in "
+    "which the plain spread did not show the claim; the plain spread is a claim of its own. "
 )
+DIGITS = "The digits are scikit-learn's, 8×8 with 17 grey levels; K = 1."
 CLAIMS = (
     Claim(
         "stability",
-        STATEMENT,
+        "On the diffusion path flow matching is the more robust way to train: at whatever learning rate it ends nearer "
+        "to the best likelihood than score matching.",
         SOURCE,
-        _robust("mixture", "nats above the entropy"),
+        _robust("mixture", NATS),
         presets=("quick", "small", "gpu"),
         headline=True,
         excludes=CONTROL,
-        deviation=FROM_THE_BEST,
+        deviation=SCALED_DOWN + FROM_THE_BEST,
     ),
     Claim(
         "stability-digits",
-        "On digits, too, flow matching on the diffusion path is a more robust and stable way to train than score "
-        "matching.",
+        "On digits, too, flow matching ends nearer to the best likelihood than score matching at whatever rate.",
         SOURCE,
-        (*_robust("digits", "bits per dimension"), _bits()),
+        (*_robust("digits", BITS), _bits()),
         presets=("small", "gpu"),
         headline=True,
         excludes=CONTROL,
-        deviation=FROM_THE_BEST + " The digits are scikit-learn's, 8×8 with 17 grey levels; K = 1.",
+        deviation=SCALED_DOWN + FROM_THE_BEST + DIGITS,
     ),
     Claim(
         "stability-spread",
-        "Over learning rates, the final likelihood of flow matching spreads less than that of score matching.",
+        "On the diffusion path flow matching is the more stable way to train: over learning rates and seeds its final "
+        "likelihood spreads less than that of score matching.",
         SOURCE,
-        (_scatter("mixture"), _scatter("digits")),
+        (*_spread("mixture", NATS), *_spread("digits", BITS)),
         presets=("small", "gpu"),
+        headline=True,
         excludes=CONTROL,
-        deviation=SCALED_DOWN + "In pilots on seeds from 100 on the ratio was 0.35 to 1.4: score matching ended alike.",
+        deviation=SCALED_DOWN + "In pilots on seeds from 100 on the standard deviation over rates was 0.35 to 1.4 "
+        "times that of flow matching: score matching ended alike at all rates, and worse. " + DIGITS,
     ),
 )
 

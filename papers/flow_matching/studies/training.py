@@ -1,7 +1,7 @@
 """Training the networks on images: one for each objective and seed, which all studies of images share.
 
-The paper's training is that of Dhariwal & Nichol, alike for all objectives (Appendix E). Here too: hyperparameters are
-the same for all, and all see the same first weights, images, noise and times.
+The paper's hyperparameters are alike for all objectives (Appendix E, Table 3), but for more iterations of some
+baselines. Here they are alike without exception, and all see the same first weights, images, noise and times.
 """
 
 from __future__ import annotations

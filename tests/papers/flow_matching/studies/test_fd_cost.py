@@ -132,21 +132,27 @@ def test_a_saving_of_one_solver_alone_is_not_enough() -> None:
     assert verdict(OF["image-error-cost"], (image_cost, rows)) == "fails"
 
 
-@pytest.mark.parametrize("preset", ["quick", "small", "gpu"])
-@pytest.mark.parametrize("id", ["image-quality-cost", "image-quality-cost-score"])
-def test_ot_must_be_better_than_each_of_the_others_at_both_places(preset: str, id: str) -> None:
-    claim = OF[id]
-    if preset not in claim.presets:
-        return
-    others = ("score",) if id.endswith("score") else ("fm-vp",)
-    better = dict.fromkeys(others, 1.3)
+@pytest.mark.parametrize(
+    ("preset", "id", "places"),
+    [
+        *((preset, "image-quality-cost", {"fm-vp": (10, 20)}) for preset in ("quick", "small", "gpu")),
+        *(
+            (preset, "image-quality-cost-all", {"fm-vp": (4, 6), "score": (4, 6, 10, 20), "ddpm": (4, 6, 10, 20)})
+            for preset in ("small", "gpu")
+        ),
+    ],
+)
+def test_ot_must_be_better_than_each_of_the_others_at_every_place(
+    preset: str, id: str, places: dict[str, tuple[int, ...]]
+) -> None:
+    claim, better = OF[id], dict.fromkeys(places, 1.3)
     assert verdict(claim, (image_cost, costs(preset, {}, better))) == "holds"
-    for name in others:
+    for name, nfes in places.items():
         assert verdict(claim, (image_cost, costs(preset, {}, {**better, name: 1.0}))) == "fails"
-    for nfe in (10, 20):
-        rows = costs(preset, {}, better)
-        rows.loc[(rows["nfe"] == nfe) & (rows["objective"] == others[0]), "fd"] = 5.0
-        assert verdict(claim, (image_cost, rows)) == "fails"
+        for nfe in nfes:
+            rows = costs(preset, {}, better)
+            rows.loc[(rows["nfe"] == nfe) & (rows["objective"] == name), "fd"] = 5.0
+            assert verdict(claim, (image_cost, rows)) == "fails"
 
 
 @pytest.mark.parametrize("preset", ["quick", "small"])

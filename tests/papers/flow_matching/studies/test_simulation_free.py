@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from common.harness.studies.claims import judge
 from common.training.stream import stream
 from papers.flow_matching.likelihood import log_likelihood as independent_log_likelihood
 from papers.flow_matching.studies import simulation_free as study
@@ -174,6 +175,9 @@ def test_simulation_free_holds_for_a_saving_and_fails_for_likelihood_in_its_plac
     assert verdict(OF["simulation-free"], (ways, none)) == "fails"
     solved = saving.assign(evaluations=saving["evaluations"].where(saving["way"] != "cfm", 16 * saving["evaluations"]))
     assert verdict(OF["simulation-free"], (ways, solved)) == "fails"
+    one = saving.assign(evaluations=saving["evaluations"].where(saving["way"] == "cfm", saving["train_steps"]))
+    judged = judge(OF["simulation-free"], {"ways": one}).measurements
+    assert [each.verdict for each in judged[:2]] == ["holds", "fails"]
 
 
 def test_the_figure_has_the_means_of_each_target_and_way() -> None:

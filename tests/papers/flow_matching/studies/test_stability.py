@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from papers.flow_matching.marginal import MixtureField
 from papers.flow_matching.objective import OBJECTIVES
 from papers.flow_matching.studies import stability as study
 from papers.flow_matching.studies.looks import METHODS
+from papers.flow_matching.studies.spread import between_rates, between_seeds, farther, worse
 from papers.flow_matching.studies.stability import (
     CLAIMS,
     DIFFUSION,
@@ -36,8 +38,6 @@ from papers.flow_matching.studies.stability import (
     nll,
     sampler,
     stability,
-    wider,
-    worse,
 )
 from tests.papers.fake_run import FakeRun
 from tests.papers.flow_matching.cases import seeded
@@ -193,31 +193,39 @@ def test_flow_matching_must_be_better_at_its_worst(name: str, preset: str) -> No
     assert planted((0.5, 0.3, 1.8), bad) == "fails"
 
 
-@pytest.mark.parametrize("law", ["mixture", "digits"])
-def test_the_spread_is_about_its_own_mean_on_either_law(law: str) -> None:
-    def planted(flow: tuple[float, ...], score: tuple[float, ...]) -> str:
+@pytest.mark.parametrize("place", range(4))
+def test_every_spread_is_judged_about_its_own_mean_on_its_own_law(place: int) -> None:
+    """Between rates and between seeds, on either law: with flow matching only that of `place` is wide."""
+    kinds = list(itertools.product(RATES, ("rates", "seeds")))
+
+    def planted(wide: tuple[str, str] | None) -> list[str]:
         def plant(row: Row) -> dict[str, float]:
             if row["objective"] == "ddpm":
                 return {}
-            at = RATES[row["law"]].index(row["lr"])
-            calm, wild = (0.5, 0.4, 0.6), (0.2, 0.5, 0.9)
-            of_law = {"fm-vp": flow, "score": score} if row["law"] == law else {"fm-vp": calm, "score": wild}
-            return {"nll": of_law[row["objective"]][at] * wobble(row)}
+            flow, law = row["objective"] == "fm-vp", row["law"]
+            rates, seeds = (0.5 if flow == ((law, kind) == wide) else 0.1 for kind in ("rates", "seeds"))
+            at, side = RATES[law].index(row["lr"]) - 1, (-1) ** row["seed"] * (1 + 0.1 * row["seed"])
+            # The level is the other way round: it must not count.
+            return {"nll": (5.0 if flow else 3.0) + rates * at + seeds * side}
 
-        return verdict(OF["stability-spread"], (stability, table(stability, "small", keys, plant)))
+        claim = OF["stability-spread"]
+        judged = judge(claim, {"stability": table(stability, "small", keys, plant)})
+        return [measured.verdict for measured in judged.measurements]
 
-    far, near, spread = (2.0, 2.1, 2.05), (0.2, 0.21, 0.205), (0.3, 1.0, 1.5)
-    assert planted(far, spread) == "holds"  # however bad its mean
-    assert planted(spread, near) == "fails"
+    assert planted(None) == ["holds"] * 4
+    assert planted(kinds[place]) == ["fails" if at == place else "holds" for at in range(4)]
 
 
-def test_the_two_measures_of_a_seed() -> None:
+def test_the_measures_of_a_seed() -> None:
     flow = pd.DataFrame({0.1: [1.0, 2.0], 0.2: [3.0, 2.0]})
     score = pd.DataFrame({0.1: [4.0, 2.0], 0.2: [2.0, 5.0]})
     assert worse(score, flow).tolist() == [4.0 - 3.0, 5.0 - 2.0]
     # The best of the first seed is 1: distances 0 and 2 against 3 and 1. Of the second it is 2, where FM always ends.
-    assert wider(score, flow).iloc[0] == pytest.approx((10 / 4) ** 0.5)
-    assert wider(score, flow).iloc[1] == float("inf")
+    assert farther(score, flow).iloc[0] == pytest.approx((10 / 4) ** 0.5)
+    assert farther(score, flow).iloc[1] == float("inf")
+    # Over rates: √2 and 3/√2 against √2 and 0. Over seeds: distances 1 and 1.5 from the mean against 0.5 and 0.5.
+    assert between_rates(score, flow).tolist() == pytest.approx([0.0, 3 / 2**0.5])
+    assert between_seeds(score, flow).tolist() == pytest.approx([0.75, 0.75])
 
 
 def test_one_rate_at_which_flow_matching_is_far_off_is_seen_by_the_spread_though_not_by_the_worst() -> None:

@@ -93,22 +93,14 @@ def test_images_are_counted_to_where_the_diffusion_path_ends(preset: str, faster
 
 
 @pytest.mark.parametrize("preset", ["small", "gpu"])
-@pytest.mark.parametrize(("change", "stays"), [(1.1, True), (0.9, True), (1.8, False), (0.5, False)])
+@pytest.mark.parametrize(("change", "stays"), [(1.1, True), (0.9, True), (1.5, False), (0.6, False)])
 def test_evaluations_stay_with_ot_and_drift_with_score_matching(preset: str, change: float, stays: bool) -> None:
-    """From half of the training on: half of a `change` of e^x over all of it is e^(x/2)."""
     for id, objective in (("training-evaluations", "fm-ot"), ("training-evaluations-score", "score")):
         rows = courses(preset, drift={objective: change, "fm-vp": 9.0})
         holds = stays == (objective == "fm-ot")
         assert verdict(OF[id], (progress, rows)) == ("holds" if holds else "fails")
         (quantity,) = OF[id].quantities
-        assert quantity.measure(rows).to_numpy() == pytest.approx(max(change, 1 / change) ** 0.5, rel=0.01)
-
-
-def test_the_look_at_a_quarter_does_not_count() -> None:
-    rows = courses("small")
-    rows.loc[rows["seen"] == rows["seen"].min(), "nfe"] = 7.0
-    assert verdict(OF["training-evaluations"], (progress, rows)) == "holds"
-    assert verdict(OF["training-evaluations-score"], (progress, rows)) == "fails"
+        assert quantity.measure(rows).to_numpy() == pytest.approx(max(change, 1 / change) ** 0.75, rel=0.01)
 
 
 @pytest.mark.parametrize("preset", ["quick", "small"])
