@@ -231,7 +231,7 @@ def _pictures(results: Results, of: Experiment) -> MatplotlibFigure:
         framed = np.pad(states, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=-1)
         sheet = framed.transpose(1, 2, 0, 3).reshape(n * (H + 1), T * (W + 1))
         panel.imshow(sheet, cmap="gray_r", vmin=-1, vmax=1, interpolation="nearest")
-        panel.set(title=METHODS[name].name, xlabel="time t", yticks=[])
+        panel.set(title=f"{METHODS[name].name}, by time t", yticks=[])
         panel.set_xticks((np.arange(T) + 0.5) * (W + 1) - 1, [f"{t:.1f}" for t in np.linspace(0, 1, T)])
         panel.tick_params(length=0)
         panel.spines[:].set_visible(False)

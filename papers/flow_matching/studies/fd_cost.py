@@ -187,8 +187,8 @@ CLAIMS = (
         presets=("quick", "small", "gpu"),
         headline=True,
         excludes="the diffusion path in its place, or one as good as it",
-        deviation=SCALED_DOWN + " With four evaluations, which the figure has too, the two are alike on the digits of "
-        "`quick`.",
+        deviation=SCALED_DOWN + " With four evaluations, which the figure has too, the diffusion path is ahead on the "
+        "digits of `quick`.",
     ),
     Claim(
         "image-quality-cost-all",
