@@ -68,6 +68,8 @@ class BoardConfig(NetConfig):
 
 
 QUICK_BUDGETS = (4, 8, 10, 20, 40)
+SHOWN = 1500
+"""Points that the figure has of each cloud."""
 TOLERANCES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
 
 
@@ -206,7 +208,7 @@ def draw_samples(results: Results) -> MatplotlibFigure:
     for panel, method in zip(axes[:, 0], methods, strict=True):
         ((_, arrays),) = results.arrays(board, method=method)[:1]
         for place, nfe in enumerate(MIDPOINT_NFE):
-            x = arrays[f"midpoint_{nfe}"]
+            x = arrays[f"midpoint_{nfe}"][:SHOWN]
             panel.scatter(x[:, 0] + place * step, x[:, 1], s=1.5, lw=0, color=METHODS[method].colour, rasterized=True)
         panel.set(title=METHODS[method].name, aspect="equal", yticks=[])
         panel.set(xlim=(-2.5 * SIDE, 3 * step + 2.5 * SIDE), ylim=(-2.5 * SIDE, 2.5 * SIDE))
