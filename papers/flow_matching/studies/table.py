@@ -251,7 +251,9 @@ def draw_samples(results: Results) -> MatplotlibFigure:
         panel.axis("off")
     for panel, name in zip(axes.flat, methods, strict=False):
         _, arrays = results.arrays(table_1, objective=name, seed=int(table["seed"].min()))[0]
-        panel.imshow(_tiles(arrays["samples"][:, 0], columns=8), cmap="gray_r", vmin=-1, vmax=1)
+        # Pixels as they are: drawn to the figure's own resolution they would take half a megabyte.
+        tiles = _tiles(arrays["samples"][:, 0], columns=8)
+        panel.imshow(tiles, cmap="gray_r", vmin=-1, vmax=1, interpolation="none")
         panel.set_title(METHODS[name].name)
     return finish(figure, despine=False)
 
