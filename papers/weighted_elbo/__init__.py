@@ -8,8 +8,8 @@ that for a w that never rises with λ it is the expected ELBO of data with Gauss
 
     weighting.py    Section 3 and Table 1: w(λ) of the objectives in use, and their law p_w over noise levels
     objectives.py   Table 1: the objectives as they are trained: path, prediction, noise levels and weight
-    identity.py     Section 4, Theorem 1: both sides of the identity, each computed by itself
-    adaptive.py     Appendix F: noise levels drawn where the loss is, from a running estimate of it
+    identity.py     Section 4: both sides of the identity, each computed by itself
+    adaptive.py     Section 3.2: noise levels drawn where the loss is, from a running estimate of it
     vdm.py          2107.00630: the ELBO in bits per dimension, its three terms, and ancestral sampling
     published.py    the papers' own numbers
     studies/        one module for each question that is put to the papers

@@ -1,4 +1,4 @@
-"""The adaptive noise schedule: noise levels drawn where the loss is (Appendix F).
+"""The adaptive noise schedule: noise levels drawn where the loss is (Section 3.2).
 
 For a weighting w any density p of the log-SNR gives the same loss in the mean,
 

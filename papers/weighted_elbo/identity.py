@@ -1,4 +1,4 @@
-"""The identity: L_w is a weighted integral of ELBOs, both sides computed by themselves (Section 4, Theorem 1).
+"""The identity: L_w is a weighted integral of ELBOs, both sides computed by themselves (Section 4).
 
     L_w(x) = ½ ∫ w(λ) E‖ε̂ − ε‖² dλ
            = ∫_0^1 L(t; x) dw(λ_t) + w(λ_max) L(0; x) − w(λ_min) L(1; x)

@@ -14,7 +14,7 @@ IMAGENET_64_ADAPTIVE = {"sigmoid k=2": 1.70, "edm-monotonic": 1.67}
 """As above, with the adaptive noise schedule."""
 
 IMAGENET_64_EDM = {"edm": 1.43, "edm-monotonic": 1.43, "sigmoid k=2": 1.55}
-"""FID on ImageNet 64×64 with the network and sampler of EDM and the adaptive noise schedule (Table 3)."""
+"""FID on ImageNet 64×64 with the network and sampler of EDM and the adaptive noise schedule (Table 2)."""
 
 IMAGENET_64_EDM_FIXED = 1.45
 """The authors' reproduction of EDM, with its own noise distribution in the place of the adaptive schedule."""

@@ -169,7 +169,7 @@ CLAIMS = (
         "monotone-flags",
         "The weighting of the v-prediction, of flow matching with the OT path and of InDI never rises with λ; that of "
         "iDDPM, EDM, P2 and Min-SNR does.",
-        "Section 4.1, Table 1",
+        "Section 4, Table 1",
         (
             Quantity(
                 "share of the seven flags that are the paper's",
@@ -216,7 +216,7 @@ CLAIMS = (
     Claim(
         "augmented-data",
         "With a weighting that never rises, the objective is the ELBO, with Gaussian noise added to the data.",
-        "Abstract, Section 4.1",
+        "Abstract, Section 4",
         tuple(_ratio(name) for name in RATIOS),
         kind="theorem",
         headline=True,
@@ -226,7 +226,7 @@ CLAIMS = (
     Claim(
         "augmented-data-steep",
         "The same of InDI, whose noise is nearly all at the most noise.",
-        "Section 4.1",
+        "Section 4",
         (_ratio("indi"),),
         presets=("small",),
         kind="theorem",

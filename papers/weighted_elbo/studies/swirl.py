@@ -131,6 +131,7 @@ def swirl_bound(config: SwirlConfig, seeds: tuple[int, ...], runs: tuple[Run, ..
     net = Members([VariationalDiffusion(D, config.hidden, stream(seed, INITIAL)) for seed in seeds]).to(device)
     generators = tuple(stream(seed, TRAINING, device) for seed in seeds)
     checkpoint = runs[0].folder / "training.safetensors"
+    checkpoint.unlink(missing_ok=True)  # the rows of earlier looks went with a training that was cut off
     rows: list[list[Row]] = [[] for _ in seeds]
     for steps in config.seen_after:
         how = TrainConfig(steps, config.batch, config.lr, ema_halflife=NO_AVERAGE, log_every=max(1, config.steps // 50))

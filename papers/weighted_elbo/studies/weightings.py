@@ -1,4 +1,4 @@
-"""Do monotone weightings give samples as good as the others, and what do they do to the ELBO (Section 5, Tables 2, 3)?
+"""Do monotone weightings give samples as good as the others, and what do they do to the ELBO (Section 5, Table 2)?
 
 One network, one prediction, the adaptive noise levels and one sampler throughout: the weighting alone differs, and
 paired seeds share the first weights, the images and the noise that sampling starts from. Judged are the Frechet
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SCALED_DOWN = (
     "`quick` and a part of `small` train a perceptron on 8×8 scikit-learn digits (17 grey levels), the rest of `small` "
-    "a small U-Net on MNIST at 16×16; the paper has ImageNet at 64×64. All networks predict v on the cosine path, and "
+    "a small U-Net on MNIST at 16×16 (`gpu`: 32×32); the paper has ImageNet at 64×64. All networks predict v on the cosine path, and "
     "are sampled by 18 steps of Heun's method (12 on MNIST in `small`). λ is cut off at −8 and at 9 (digits) or 13.3 "
     "(MNIST). Settings come from pilots on seeds from 100 on."
 )
@@ -80,7 +80,7 @@ CLAIMS = (
     Claim(
         "monotone-parity-digits",
         "A monotone weighting gives samples as good as the one that it is made from: EDM-monotonic as EDM.",
-        "Section 5, Table 3",
+        "Section 5, Table 2",
         _parity("digits"),
         presets=("quick", "small"),
         headline=True,
@@ -90,7 +90,7 @@ CLAIMS = (
     Claim(
         "monotone-parity",
         "A monotone weighting gives images as good as the one that it is made from: EDM-monotonic as EDM.",
-        "Section 5, Table 3",
+        "Section 5, Table 2",
         _parity("MNIST"),
         presets=("small", "gpu"),
         headline=True,
