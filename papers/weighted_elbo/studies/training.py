@@ -85,7 +85,7 @@ def digit_weightings(config: NetworkConfig, seeds: tuple[int, ...], runs: tuple[
                 width=small_unet.WIDTH,
                 levels=small_unet.LEVELS,
                 blocks=small_unet.BLOCKS,
-                n_samples=500,
+                n_samples=1000,
                 sample_steps=12,
                 n_images=500,
             ),
@@ -124,9 +124,10 @@ def image_weightings(config: NetworkConfig, seed: int, run: Run) -> list[Row]:
         log=run.log,
         checkpoint=checkpoint,
     )
-    if checkpoint is not None:
+    rows = [judged(config, trained.ema, seed, run)]
+    if checkpoint is not None:  # not before: a run that is cut off while it is judged would train again
         checkpoint.unlink(missing_ok=True)
-    return [judged(config, trained.ema, seed, run)]
+    return rows
 
 
 def training_images(config: NetworkConfig, device: str) -> torch.Tensor:

@@ -137,7 +137,8 @@ def test_the_claim_of_equal_losses(law: str, preset: str, name: str, ratio: floa
 
 @pytest.mark.parametrize(("law", "preset"), CASES)
 @pytest.mark.parametrize(
-    ("adaptive", "optimal", "expected"), [(0.8, 0.7, "holds"), (1.3, 0.7, "fails"), (1.0, 0.7, "fails"), (0.8, 0.9, "fails"), (0.8, 0.8, "fails")]
+    ("adaptive", "optimal", "expected"),
+    [(0.8, 0.7, "holds"), (1.3, 0.7, "fails"), (1.0, 0.7, "fails"), (0.8, 0.9, "fails"), (0.8, 0.8, "fails")],
 )
 def test_the_claim_of_variances(law: str, preset: str, adaptive: float, optimal: float, expected: str) -> None:
     sizes = {"linear": 4.0, "cosine": 1.0, "straight": 2.0, "vp": 3.0, "adaptive": adaptive, "optimal": optimal}
