@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 SCALED_DOWN = (
     "`quick` and a part of `small` train a perceptron on 8×8 scikit-learn digits (17 grey levels), the rest of `small` "
     "a small U-Net on MNIST at 16×16 (`gpu`: 32×32); the paper has ImageNet at 64×64. All networks predict v on the "
-    "cosine path, and are sampled by 18 steps of Heun's method (12 on MNIST in `small`). λ is cut off at −8 and at 9 (digits) or 13.3 "
-    "(MNIST). Settings come from pilots on seeds from 100 on."
+    "cosine path, and are sampled by 18 steps of Heun's method (12 on MNIST in `small`). λ is cut off at −8 and at 9 "
+    "(digits) or 13.3 (MNIST). Settings come from pilots on seeds from 100 on."
 )
 PARITY = Criterion(0.8, 1.25, "equivalence margin of 80 to 125 %, the usual one for a ratio")
 NOT_WORSE = Criterion(upper=1.15, reason="no worse by more than 15 %, the same for any number of seeds")
