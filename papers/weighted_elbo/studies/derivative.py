@@ -1,7 +1,7 @@
 """Is the ELBO's derivative the loss (Section 4; 2107.00630, eq. 17)?
 
-L(t; x) is added up from the KLs of the steps of a fine chain, for an exact denoiser and for one that is wrong on
-purpose. Its derivative with respect to t, by differences, is held against ½ λ' E‖ε̂ − ε‖², which knows nothing of the
+L(t; x) is added up from the KLs of the steps of a fine chain, for the exact denoiser and for the best linear one, which
+is wrong. Its derivative with respect to t, by differences, is held against ½ λ' E‖ε̂ − ε‖², which knows nothing of the
 chain.
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PATH = Cosine()
 POINTS = torch.tensor([-1.3, 0.0, 0.6, 1.8], dtype=torch.float64)
 """The x of the L(t; x) that are differentiated."""
-DENOISERS: Mapping[str, Denoiser] = {name: line.DENOISERS[name] for name in ("exact", "wrong")}
+DENOISERS: Mapping[str, Denoiser] = {name: line.DENOISERS[name] for name in ("exact", "linear")}
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ FIGURES = (
         "derivative",
         "The derivative of L with respect to λ against λ, numerical and by the formula, for two denoisers and four x.",
         "Circles are differences of L(t; x), added up from the KLs of a chain; lines are half the mean squared error "
-        "of the noise. They lie on each other for a wrong denoiser as well.",
+        "of the noise. They lie on each other for the linear denoiser as well, which is wrong.",
         (derivative,),
         draw_derivative,
     ),

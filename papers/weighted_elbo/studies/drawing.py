@@ -39,7 +39,7 @@ def quality(each: Experiment, results: Results) -> Figure:
         panel.plot([bits.mean] * 2, [fd.low, fd.high], color=look.colour, lw=1.5)
         panel.plot(bits.mean, fd.mean, ls="", marker=look.marker, ms=8, color=look.colour, label=look.name)
     panel.axhline(table["floor"].mean(), color="0.4", ls=":", lw=1.5, label="same-distribution floor")
-    panel.set(xlabel="bits per dimension", ylabel=_metric(each, results), yscale="log")
+    panel.set(xlabel="bits per dimension", ylabel=_metric(each, results), ylim=(0, None))
     legend(figure, columns=3)
     return finish(figure)
 
@@ -55,7 +55,7 @@ def by_level(each: Experiment, results: Results) -> Figure:
         _by_level(axes[0, 0], error / base, low, high, label=look.name, color=look.colour, ls=look.dash)
         density = density * len(density) / (high - low)
         _by_level(axes[0, 1], density, low, high, label=look.name, color=look.colour, ls=look.dash)
-    axes[0, 0].set(ylabel="error of ε̂ over that of EDM", yscale="log")
+    axes[0, 0].set(ylabel="error of ε̂ over that of EDM")
     axes[0, 1].set(ylabel="density of λ in training", ylim=(0, None))
     for panel in axes.flat:
         panel.set(xlabel="log-SNR λ")

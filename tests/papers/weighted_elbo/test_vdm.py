@@ -205,7 +205,8 @@ def test_in_a_mean_over_times_both_forms_are_their_integrals(small_numbers) -> N
     eps_net = exact_net(atoms(numbers, p))
     x = torch.multinomial(p, 40_000, replacement=True, generator=stream(5, 0))[:, None]
     for steps in (None, 8):
-        found = bound(eps_net, x, numbers, LinearLogSnr(10.0, -7.0), stream(6, 0), steps)
+        with torch.no_grad():
+            found = bound(eps_net, x, numbers, LinearLogSnr(10.0, -7.0), stream(6, 0), steps)
         expected = expected_bound(numbers, p, LinearLogSnr(10.0, -7.0), steps)
         assert float(found.total.mean()) == pytest.approx(expected, abs=4 * float(found.total.std()) / 200)
     assert float(found.bits(1).total.mean()) == pytest.approx(float(found.total.mean()) / log(2))
