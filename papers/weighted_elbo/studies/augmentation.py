@@ -95,7 +95,7 @@ class NoisyConfig:
 
 @experiment(
     NoisyConfig,
-    {"quick": Grid([NoisyConfig()], 4), "small": Grid([NoisyConfig(32, 600, 800)], 8)},
+    {"quick": Grid([NoisyConfig()], 8), "small": Grid([NoisyConfig(32, 600, 800)], 8)},
     {"weighting": tuple(LOOKS), "ratio": float, "ratio_positive": float},
 )
 def noisy(config: NoisyConfig, seed: int, run: Run) -> list[Row]:
