@@ -305,7 +305,7 @@ FIGURES = (
         "Euler's method and RK4: OT and VP, exact fields and networks.",
         "Read along the grey line, at 1 % of the data's standard deviation. With the midpoint method and dopri5 the OT "
         "path needs fewer evaluations, on exact fields and with networks. With Euler's method it is the other way "
-        "round for the networks.",
+        "round for the networks, which do not come down to the line.",
         (exact_error, board),
         draw_errors,
     ),
