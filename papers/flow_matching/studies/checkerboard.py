@@ -138,7 +138,7 @@ def ahead(better: str, worse: str, solver: str, criterion: Criterion, nfe: int |
     at = {"solver": solver} | ({} if nfe is None else {"nfe": nfe})
     name = f"{SOLVERS[solver].name} {nfe}" if solver in SOLVERS else solver
     return Quantity(
-        f"{METHODS[better].name} over {METHODS[worse].name}, {name}",
+        f"{METHODS[better].name} less {METHODS[worse].name}, {name}",
         board,
         paired_difference("in_support", first={"method": better}, second={"method": worse}, **at),
         criterion,
@@ -177,7 +177,7 @@ CLAIMS = (
     ),
     Claim(
         "board-more",
-        "It stays ahead with eight, ten and twenty evaluations of the midpoint method.",
+        "On the checkerboard the OT path stays ahead with eight, ten and twenty evaluations of the midpoint method.",
         "Section 6.2, Figures 4 and 9",
         _all_ahead(OTHERS, tuple(("midpoint", nfe) for nfe in MIDPOINT_NFE[1:]), SIGN),
         presets=("small", "gpu"),
@@ -239,8 +239,8 @@ FIGURES = (
     Figure(
         "checkerboard",
         "Points that the midpoint method draws in 4, 8, 10 and 20 evaluations, one row for each method.",
-        "One network of each method, from the same noise. With four evaluations the squares are seen in the first row, "
-        "and hardly in the others; with twenty they are seen in all.",
+        "One network of each method, from the same noise. With four evaluations the squares are seen best in the first "
+        "row; with twenty all rows have come to their final picture.",
         (board,),
         draw_samples,
     ),
@@ -248,7 +248,7 @@ FIGURES = (
         "support",
         "Share of generated points on the squares of the checkerboard against network evaluations, for the midpoint "
         "and for Euler's method.",
-        "Means over seeds; the bands are their range. With few evaluations the OT path is ahead of all methods on the "
+        "Means over seeds; the bands are their range. With four evaluations the OT path is ahead of what is on the "
         "diffusion path, with either solver.",
         (board,),
         draw_support,

@@ -272,8 +272,8 @@ FIGURES = (
         "class-read",
         "Share of samples whose class is read, against time, on each path's own clock and on the clock of OT.",
         "Left: by either reader the class is known earlier with OT. Right: the same on one clock, by the ratio of "
-        "signal to noise; there the two paths fall together. The posterior knows the class before the classifier, "
-        "which has seen no noise in its training.",
+        "signal to noise; there the two paths fall together. Once there is something to read, the posterior "
+        "knows the class before the classifier, which has seen no noise in its training.",
         (class_time,),
         draw_reading,
     ),

@@ -89,7 +89,7 @@ CLAIMS = (
     Claim(
         "gradient-noise",
         "Score matching, with its usual weight σ², has next to no gradient near the data, where flow matching on the "
-        "same path has more than anywhere else.",
+        "same path has more than at an average time.",
         "beside Section 6.1",
         (
             Quantity(
@@ -139,8 +139,8 @@ FIGURES = (
         "gradient-noise",
         "Variance of the loss's gradient against 1 − t, relative to its mean over time, for the objectives on the "
         "diffusion path; both axes are logarithmic.",
-        "Networks that were trained at the middle rate, on the mixture. Score matching has most of its gradient in the "
-        "middle of the time, and less near the data. That of flow matching grows towards the data.",
+        "Networks that were trained at the middle rate, on the mixture. From t = 0.95 on, near the data, the "
+        "gradient of score matching falls steeply, and that of flow matching grows.",
         (gradient_noise,),
         draw_noise,
     ),

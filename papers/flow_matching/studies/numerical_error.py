@@ -164,8 +164,7 @@ NETWORKS = "The networks are those of the checkerboard. "
 ROUGH = (
     "What the midpoint method saves on them depends on their training. In pilots on seeds from 100 on the ratio was "
     "0.65 to 0.7 with learning rates of 0.001 to 0.0015, with which fewer points come onto the board, and 0.85 to 0.9 "
-    "with the rate of 0.005 that is used. The rate was kept. Eight "
-    "seeds of `small` cannot tell 0.82 from 0.8; some forty could. "
+    "with the rate of 0.005 that is used. To tell 0.82 from 0.8 takes some forty seeds; `small` has eight. "
 )
 ERROR = (
     "Evaluations are compared where the root mean square error is 1 % of the data's standard deviation, by log-log "
@@ -306,7 +305,7 @@ FIGURES = (
         "Euler's method and RK4: OT and VP, exact fields and networks.",
         "Read along the grey line, at 1 % of the data's standard deviation. With the midpoint method and dopri5 the OT "
         "path needs fewer evaluations, on exact fields and with networks. With Euler's method it is the other way "
-        "round for the networks.",
+        "round for the networks, which do not come down to the line.",
         (exact_error, board),
         draw_errors,
     ),
