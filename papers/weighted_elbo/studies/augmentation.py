@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 RANGE = (-7.0, 9.0)
 """λ of the laws p_w: e^{−λ/2} and InDI's have none on all of the line."""
+JUDGED = tuple(name for name in WEIGHTINGS if name not in ("fm-vp", "score", "scoreflow"))
+"""All but those that only objectives of flow matching's table have."""
 NEVER_RISING = tuple(name for name in LOOKS if monotone(WEIGHTINGS[name], *RANGE))
 WITH_A_PEAK = tuple(name for name in LOOKS if name not in NEVER_RISING)
 
@@ -60,7 +62,7 @@ def laws(config: LawConfig, seed: int, run: Run) -> list[Row]:
     """
     log_snr = torch.linspace(*RANGE, config.points, dtype=torch.float64)
     rows: list[Row] = []
-    for name in LOOKS:
+    for name in JUDGED:
         w = WEIGHTINGS[name]
         density, clean = p_w(w, log_snr, RANGE[0]), clean_share(w, *RANGE)
         size = float(torch.trapezoid(density.abs(), log_snr)) + clean
@@ -110,7 +112,7 @@ def noisy(config: NoisyConfig, seed: int, run: Run) -> list[Row]:
     levels = torch.linspace(*RANGE, config.levels, dtype=torch.float64)
     more = mean_error("linear", x, levels) - mean_error("exact", x, levels)
     rows: list[Row] = []
-    for name in LOOKS:
+    for name in JUDGED:
         w = WEIGHTINGS[name]
         difference = float(torch.trapezoid(w(levels) * more, levels) / w(levels[0]) / 2)
         density, clean = p_w(w, log_snr, RANGE[0]), clean_share(w, *RANGE)

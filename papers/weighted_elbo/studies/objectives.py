@@ -102,7 +102,7 @@ def identity(config: IdentityConfig, seed: int, run: Run) -> list[Row]:
                         }
                     )
     shown = torch.linspace(*SHOWN, 241, dtype=torch.float64)
-    run.save_arrays(log_snr=shown.numpy(), **{name: drawn(name, shown) for name in DRAWN})
+    run.save_arrays(log_snr=shown.numpy(), **{name: drawn(name, shown) for name in WEIGHTINGS})
     return rows
 
 

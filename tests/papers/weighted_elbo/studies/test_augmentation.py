@@ -181,7 +181,8 @@ def test_the_figure_of_noisy_data_has_means_of_seeds() -> None:
         return {"log_snr": np.array([1.0, 0.0, -1.0]), "worse": np.array([3.0, 2.0, 1.0]) + run["seed"]}
 
     elbo, ratios = FIGURES[1].draw(MadeUp({noisy: rows}, arrays)).axes
-    np.testing.assert_allclose(np.asarray(elbo.lines[0].get_ydata(), float), np.array([3.0, 2.0, 1.0]) + rows["seed"].unique().mean())
+    mean = np.array([3.0, 2.0, 1.0]) + rows["seed"].unique().mean()
+    np.testing.assert_allclose(np.asarray(elbo.lines[0].get_ydata(), float), mean)
     assert [label.get_text() for label in ratios.get_yticklabels()] == [look.name for look in LOOKS.values()]
     for cloud, column in zip(ratios.collections, ("ratio_positive", "ratio"), strict=True):
         mean = np.exp(np.log(rows[column].clip(lower=1e-3)).groupby(rows["weighting"]).mean())
