@@ -60,7 +60,7 @@ def test_the_rows_are_of_first_order_in_the_step_and_the_control_is_far_off(run:
     assert (derived["shape_error"] < 1e-6).all()
     assert (timed["identity_error"] > 1).all()
     assert (timed["shape_error"] > 0.1).all()
-    assert set(run.arrays) == {"log_snr", *DRAWN}
+    assert set(run.arrays) >= {"log_snr", *DRAWN}
 
 
 def test_points_are_those_of_the_seed(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
