@@ -7,7 +7,7 @@ error of F is b − a sigma/alpha times that of the noise which it stands for. S
 
     w(λ) = p(λ) weight(λ) (b − a sigma/alpha)²
 
-every such loss is ∫ w(λ) E‖eps_hat − eps‖² dλ (Kingma & Gao 2023, section 3 and appendix D). Nothing else of the path
+every such loss is ∫ w(λ) E‖eps_hat − eps‖² dλ (Kingma & Gao 2023, section 3). Nothing else of the path
 is left in it than w and the range of λ.
 
 ‖·‖² is averaged over the elements of a sample. Networks are called `net(x_t, t, **cond)`. One generator draws for one

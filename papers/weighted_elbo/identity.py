@@ -28,6 +28,7 @@ from torch.distributions import Normal
 
 from common.diffusion.objective import Net, Objective
 from common.diffusion.solvers import Denoiser
+from papers.weighted_elbo.vdm import alpha_sigma
 
 LEVELS_AT_ONCE = 64
 """Noise levels whose expectations are computed together: so many that what they take stays in the cache."""
@@ -83,7 +84,7 @@ class Step(NamedTuple):
     @classmethod
     def between(cls, at_s: Tensor, at_t: Tensor) -> Step:
         """The step from λ = `at_t` to λ = `at_s`, elementwise."""
-        (alpha_s, sigma_s), (alpha_t, sigma_t) = preserving(at_s), preserving(at_t)
+        (alpha_s, sigma_s), (alpha_t, sigma_t) = alpha_sigma(at_s), alpha_sigma(at_t)
         scale, kept = alpha_t / alpha_s, sigma_s.square() / sigma_t.square()
         added = -sigma_t.square() * torch.expm1(at_t - at_s)
         return cls(alpha_t, sigma_t, scale, added, scale * kept, alpha_s * added / sigma_t.square(), added * kept)
@@ -131,7 +132,7 @@ def noisy_elbos(denoiser: Denoiser, z: Tensor, log_snr: Tensor) -> Tensor:
 
 def forward_paths(x: Tensor, log_snr: Tensor, generator: Generator) -> Tensor:
     """z_0, …, z_1 of the forward chain from x: (B,), at each λ of `log_snr` (T + 1,), decreasing. (T + 1, B)."""
-    alpha, sigma = preserving(log_snr[0])
+    alpha, sigma = alpha_sigma(log_snr[0])
     z = [alpha * x + sigma * _noise(x, generator)]
     for at_s, at_t in pairwise(log_snr):
         step = Step.between(at_s, at_t)
@@ -145,7 +146,7 @@ def _noise(x: Tensor, generator: Generator) -> Tensor:
 
 def prior_kl(x: Tensor, log_snr_min: float) -> Tensor:
     """L(1; x) = KL(q(z_1 | x) ‖ N(0, 1)), (N,): no network is in it."""
-    alpha, sigma = preserving(torch.tensor(log_snr_min, dtype=torch.float64))
+    alpha, sigma = alpha_sigma(torch.tensor(log_snr_min, dtype=torch.float64))
     return ((alpha * x).square() + sigma.square() - 1) / 2 - sigma.log()
 
 
@@ -161,8 +162,3 @@ def by_parts(w: Tensor, L: Tensor) -> Tensor:
     """
     rises = w.diff()[:, None] * (L[:-1] + L[1:]) / 2
     return rises.sum(0) + w[0] * L[0] - w[-1] * L[-1]
-
-
-def preserving(log_snr: Tensor) -> tuple[Tensor, Tensor]:
-    """alpha and sigma at λ of a path that preserves the variance: α² = sigmoid(λ), σ² = sigmoid(−λ)."""
-    return torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()

@@ -19,8 +19,8 @@
 
 The weighting w(λ) that each implies is `objective.weighting`, from the path's own coefficients. The path of VDM has λ
 linear in t; as w sees of a path no more than the law of λ, it is here the cosine path with λ drawn uniformly. What
-trains on the whole of the cosine or the straight path is cut off at λ = ±20, as in the paper, for its loss is not
-finite at the ends.
+trains on the whole of the cosine or the straight path is cut off at λ = ±20, for its loss is not finite at
+the ends.
 """
 
 from __future__ import annotations

@@ -17,13 +17,14 @@ from torch import Tensor
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Row, Run, at_least, experiment, one_of, positive
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend, ticks
 from common.harness.studies.measures import paired_difference
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
 from papers.flow_matching.objective import OBJECTIVES
 from papers.flow_matching.published import MIDPOINT_NFE
 from papers.flow_matching.solvers import CountedVelocity, dopri5, euler, grid, midpoint, rk4
-from papers.flow_matching.studies.looks import METHODS, SOLVERS, legend, ticks
+from papers.flow_matching.studies.looks import METHODS, SOLVERS
 from papers.flow_matching.studies.plane import (
     SIDE,
     TRAINED,

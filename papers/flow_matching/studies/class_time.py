@@ -32,6 +32,7 @@ from common.harness.studies.experiment import (
     one_of,
 )
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend
 from common.harness.studies.measures import paired_difference
 from common.harness.studies.panels import finish, panels
 from common.harness.studies.study import Study
@@ -40,7 +41,7 @@ from papers.flow_matching.marginal import EmpiricalField
 from papers.flow_matching.objective import OBJECTIVES
 from papers.flow_matching.solvers import Velocity
 from papers.flow_matching.studies.images import SAMPLING, look_at
-from papers.flow_matching.studies.looks import METHODS, legend
+from papers.flow_matching.studies.looks import METHODS
 from papers.flow_matching.studies.networks import NETWORKS, network, noise
 from papers.flow_matching.studies.readers import READERS, on_the_clock_of_ot, read_along, settled
 from papers.flow_matching.studies.training import trained, trained_velocity

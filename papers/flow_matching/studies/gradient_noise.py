@@ -18,13 +18,14 @@ from torch.func import functional_call, grad, vmap
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Need, Row, Run, experiment
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend
 from common.harness.studies.measures import value_at
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
 from common.training.checkpoint import load_checkpoint
 from common.training.stream import stream
 from papers.flow_matching.objective import OBJECTIVES, Objective
-from papers.flow_matching.studies.looks import METHODS, legend
+from papers.flow_matching.studies.looks import METHODS
 from papers.flow_matching.studies.stability import (
     DIFFUSION,
     GRADIENTS,

@@ -14,6 +14,7 @@ import torch
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Resources, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend
 from common.harness.studies.measures import Measure, first_reached, per_seed, pick
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
@@ -21,7 +22,7 @@ from common.training.stream import stream
 from papers.flow_matching.objective import OBJECTIVES
 from papers.flow_matching.solvers import CountedVelocity, dopri5
 from papers.flow_matching.studies.images import DATASETS, SAMPLING, look_at
-from papers.flow_matching.studies.looks import METHODS, legend
+from papers.flow_matching.studies.looks import METHODS
 from papers.flow_matching.studies.networks import NETWORKS, network, noise
 from papers.flow_matching.studies.table import CHUNK, SCALED_DOWN
 from papers.flow_matching.studies.training import trained, trained_velocity

@@ -16,6 +16,7 @@ from common.diffusion.objective import NoiseLevels, UniformLogSnr, between
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend
 from common.harness.studies.measures import Measure, first_reached, per_seed, pick
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
@@ -23,7 +24,7 @@ from common.training.loop import Loss, train
 from common.training.members import Members
 from common.training.stream import stream
 from papers.weighted_elbo.studies.images import DATASETS, LIKELIHOOD, LOG_SNR_MIN, TRAINING, look_at
-from papers.weighted_elbo.studies.looks import SCHEDULES, legend
+from papers.weighted_elbo.studies.looks import SCHEDULES
 from papers.weighted_elbo.studies.networks import (
     PATH,
     NetworkConfig,

@@ -18,6 +18,7 @@ from torch import Tensor
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Row, Run, at_least, experiment
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend
 from common.harness.studies.measures import Measure, per_seed, value_at
 from common.harness.studies.panels import finish, panels
 from common.harness.studies.study import Study
@@ -25,7 +26,6 @@ from common.training.stream import stream
 from papers.weighted_elbo.published import MONOTONE
 from papers.weighted_elbo.studies.line import DATA, LAW, NOISE, drawn_elbos, mean_error
 from papers.weighted_elbo.studies.looks import WEIGHTINGS as LOOKS
-from papers.weighted_elbo.studies.looks import legend
 from papers.weighted_elbo.weighting import WEIGHTINGS, clean_share, monotone, p_w
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from torch import Tensor
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Row, Run, at_least, experiment, positive
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend, ticks
 from common.harness.studies.measures import Measure, loglog_slope, per_seed, value_at
 from common.harness.studies.panels import COLOURS, finish, panels
 from common.harness.studies.study import Study
@@ -28,7 +29,6 @@ from papers.weighted_elbo.identity import gauss_hermite
 from papers.weighted_elbo.score_network import VariationalDiffusion
 from papers.weighted_elbo.studies.eight_bits import SCHEDULE, draws, exact_net, expected_bits, numbers
 from papers.weighted_elbo.studies.laws import entropy, mixture
-from papers.weighted_elbo.studies.looks import legend
 from papers.weighted_elbo.vdm import (
     diffusion_loss,
     discrete_diffusion_loss,
@@ -38,10 +38,7 @@ from papers.weighted_elbo.vdm import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MatplotlibFigure
 
 INITIAL, TRAINING = range(2)
@@ -263,15 +260,6 @@ CLAIMS = (
         deviation=ONE_DIMENSION.replace("quadrature", "quasi-Monte-Carlo") + BITS,
     ),
 )
-
-
-def ticks(panel: Axes, places: Iterable[float], **settings: object) -> None:
-    """A logarithmic horizontal axis of whole numbers, with a tick at each of `places` and nowhere else."""
-    from matplotlib.ticker import NullLocator
-
-    panel.set(xscale="log", **settings)
-    panel.set_xticks([*places], [str(int(place)) for place in places])
-    panel.xaxis.set_minor_locator(NullLocator())
 
 
 def draw_bits(results: Results) -> MatplotlibFigure:

@@ -20,12 +20,13 @@ from common.diffusion.solvers import Denoiser
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Row, Run, at_least, experiment
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend
 from common.harness.studies.measures import Measure, loglog_slope, per_seed
 from common.harness.studies.panels import COLOURS, finish, panels
 from common.harness.studies.study import Study
-from papers.weighted_elbo.identity import elbos, gauss_hermite, kl_terms, preserving, prior_kl
+from papers.weighted_elbo.identity import elbos, gauss_hermite, kl_terms, prior_kl
 from papers.weighted_elbo.studies import line
-from papers.weighted_elbo.studies.looks import legend
+from papers.weighted_elbo.vdm import alpha_sigma
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
@@ -82,7 +83,7 @@ def mean_square(denoiser: Denoiser, log_snr: Tensor, nodes: int = 64) -> Tensor:
     eps, weights = gauss_hermite(nodes)
     found = []
     for part in log_snr.split(64):
-        alpha, sigma = preserving(part[:, None, None])
+        alpha, sigma = alpha_sigma(part[:, None, None])
         z = alpha * POINTS[:, None] + sigma * eps
         x_hat = denoiser((z / alpha).reshape(-1, 1), (sigma / alpha).expand(z.shape).flatten()).reshape(z.shape)
         found.append((((z - alpha * x_hat) / sigma - eps).square()) @ weights)

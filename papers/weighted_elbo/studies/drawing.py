@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.harness.studies.looks import legend, tiles
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.statistics import student_t
 from papers.weighted_elbo.studies.images import DATASETS, LOG_SNR_MIN
-from papers.weighted_elbo.studies.looks import WEIGHTINGS, legend
+from papers.weighted_elbo.studies.looks import WEIGHTINGS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,14 +83,6 @@ def samples(each: Experiment, results: Results) -> Figure:
     seed = int(results.table(each)["seed"].min())
     for panel, name in zip(axes.flat, names, strict=False):
         _, arrays = results.arrays(each, weighting=name, seed=seed)[0]
-        panel.imshow(_tiles(arrays["samples"][:, 0], columns=8), cmap="gray_r", vmin=-1, vmax=1)
+        panel.imshow(tiles(arrays["samples"], columns=8), cmap="gray_r", vmin=-1, vmax=1, interpolation="none")
         panel.set_title(WEIGHTINGS[name].name)
     return finish(figure, despine=False)
-
-
-def _tiles(images: np.ndarray, columns: int) -> np.ndarray:
-    """Images (n, H, W) side by side with a white border of one pixel, (H', W')."""
-    n, height, width = images.shape
-    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)), constant_values=-1)
-    rows = padded.reshape(n // columns, columns, height + 2, width + 2).transpose(0, 2, 1, 3)
-    return rows.reshape(n // columns * (height + 2), columns * (width + 2))

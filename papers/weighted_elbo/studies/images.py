@@ -1,8 +1,8 @@
 """Images as whole numbers, what the diffusion sees of them, and the Frechet distance of samples.
 
 Grey levels are whole numbers. The diffusion sees them with mean 0 and a standard deviation of 0.5 over all pixels of
-the training set, which is what EDM's weighting is made for. λ runs from -8, where 0.03 % of the variance is signal, to
-where the noise is a sixth of the distance of two grey levels or less.
+the training set, which is what EDM's weighting is made for. λ runs from -8, where 0.01 % of the variance is signal, to
+where the noise is a fifth of the distance of two grey levels or less.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from common.diffusion.objective import Objective, UniformLogSnr
 from common.diffusion.oracle import GaussianMixture
 from common.diffusion.path import Cosine
 from common.diffusion.solvers import Denoiser
-from papers.weighted_elbo.identity import forward_paths, losses, network, noisy_elbos, preserving
+from papers.weighted_elbo.identity import forward_paths, losses, network, noisy_elbos
+from papers.weighted_elbo.vdm import alpha_sigma
 
 MEANS, STDS, SHARES = (
     torch.tensor(each, dtype=torch.float64) for each in ((-1.2, 0.3, 1.3), (0.25, 0.15, 0.3), (0.4, 0.25, 0.35))
@@ -67,7 +68,7 @@ def drawn_elbos(
     A path mirrored at its mean, 2 α x − z, is a draw of the same law, and what scatters with the sign of the noise
     falls out of the mean of the two.
     """
-    alpha = preserving(log_snr)[0][:, None]
+    alpha = alpha_sigma(log_snr)[0][:, None]
     total = {name: torch.zeros_like(log_snr) for name in models}
     for part in x.repeat_interleave(pairs).split(AT_ONCE):
         z = forward_paths(part, log_snr, generator)

@@ -7,26 +7,13 @@ with a full line, any other with dashes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from common.harness.studies.looks import Look
 from common.harness.studies.panels import COLOURS
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class Look:
-    name: str
-    colour: str
-    marker: str
-    dash: str | tuple[float, tuple[float, ...]] = "-"
-    """A line style of matplotlib."""
-
-    def line(self) -> dict[str, Any]:
-        """The arguments of matplotlib's `plot` that draw it, with its name in the legend."""
-        return {"label": self.name, "color": self.colour, "marker": self.marker, "ls": self.dash}
+    pass
 
 
 DASHES = (0, (4, 2))
@@ -64,11 +51,3 @@ SCHEDULES: Mapping[str, Look] = {
     "optimal": Look("optimal", COLOURS[4], "P", (0, (1, 1))),
 }
 """Laws over noise levels between fixed endpoints: four fixed schedules and two that follow the loss."""
-
-
-def legend(figure: Figure, columns: int) -> None:
-    """One legend for all panels, below them: each name once."""
-    named = [axes.get_legend_handles_labels() for axes in figure.axes]
-    by_name = {label: handle for handles, labels in named for handle, label in zip(handles, labels, strict=True)}
-    settings = {"ncols": columns, "frameon": False, "fontsize": "small"}
-    figure.legend([*by_name.values()], [*by_name], loc="outside lower center", **settings)

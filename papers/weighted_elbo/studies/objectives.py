@@ -20,6 +20,7 @@ from common.diffusion.objective import Objective
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Row, Run, at_least, experiment
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend
 from common.harness.studies.measures import Measure, per_seed, pick
 from common.harness.studies.panels import finish, panels
 from common.harness.studies.study import Study
@@ -29,7 +30,6 @@ from papers.weighted_elbo.objectives import OBJECTIVES, VDM_RANGE
 from papers.weighted_elbo.studies.line import DATA, DENOISERS, LAW
 from papers.weighted_elbo.studies.looks import OBJECTIVES as LOOKS
 from papers.weighted_elbo.studies.looks import WEIGHTINGS as DRAWN
-from papers.weighted_elbo.studies.looks import legend
 from papers.weighted_elbo.weighting import WEIGHTINGS, monotone
 
 if TYPE_CHECKING:

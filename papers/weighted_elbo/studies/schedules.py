@@ -27,6 +27,7 @@ from common.diffusion.path import VP, Cosine, RectifiedFlow
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend
 from common.harness.studies.measures import Measure, paired_ratio, per_seed, pick
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
@@ -34,7 +35,6 @@ from common.training.stream import stream
 from papers.weighted_elbo.adaptive import AdaptiveLevels, bin_centres, flattening, least_variance, proportional_to
 from papers.weighted_elbo.identity import network
 from papers.weighted_elbo.studies.looks import SCHEDULES as LOOKS
-from papers.weighted_elbo.studies.looks import legend
 from papers.weighted_elbo.weighting import Sigmoid
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ from papers.weighted_elbo.identity import (
     kl_terms,
     network,
     noisy_elbos,
-    preserving,
     prior_kl,
     training_loss,
 )
 from papers.weighted_elbo.objectives import OBJECTIVES
+from papers.weighted_elbo.vdm import alpha_sigma
 from papers.weighted_elbo.weighting import WEIGHTINGS
 from tests.papers.weighted_elbo.cases import LAW, f64, seeded, wrong
 
@@ -43,7 +43,7 @@ def test_gauss_hermite_has_the_moments_of_the_normal_law():
 def test_terms_are_those_of_the_joint_law_conditioned():
     """z_s and z_t are jointly Gaussian given x; the textbook's formula conditions one on the other."""
     log_snr, nodes = f64(1.0, 0.4), 24
-    (alpha_s, sigma_s), (alpha_t, sigma_t) = (preserving(each) for each in log_snr)
+    (alpha_s, sigma_s), (alpha_t, sigma_t) = (alpha_sigma(each) for each in log_snr)
     covariance = alpha_t / alpha_s * sigma_s**2  # z_t = (α_t/α_s) z_s + independent noise
     gain = covariance / sigma_t**2
     std = (sigma_s**2 - gain * covariance).sqrt()
@@ -73,7 +73,7 @@ def test_terms_are_those_of_vdm():
 
 
 def test_the_prior_s_term_is_the_divergence_of_two_gaussians():
-    alpha, sigma = preserving(f64(BOTTOM)[0])
+    alpha, sigma = alpha_sigma(f64(BOTTOM)[0])
     expected = kl_divergence(Normal(alpha * X, sigma), Normal(0.0, 1.0))
     torch.testing.assert_close(prior_kl(X, BOTTOM), expected)
 
@@ -92,8 +92,8 @@ def test_the_elbo_of_a_gaussian_is_its_log_likelihood():
     errors = []
     for steps in (800, 1600):
         L = elbos(kl_terms(law, s * x, descending(steps), 20), prior_kl(s * x, BOTTOM)) @ weights
-        alpha, sigma = preserving(f64(TOP)[0])
-        alpha_1, sigma_1 = preserving(f64(BOTTOM)[0])
+        alpha, sigma = alpha_sigma(f64(TOP)[0])
+        alpha_1, sigma_1 = alpha_sigma(f64(BOTTOM)[0])
         marginal = (alpha_1 * s) ** 2 + sigma_1**2
         mismatch = float(kl_divergence(Normal(0.0, marginal.sqrt()), Normal(0.0, 1.0)))
         errors.append(float(L[0]) - log(float((alpha * s) ** 2 / sigma**2 + 1)) / 2 - mismatch)
@@ -150,11 +150,11 @@ def test_forward_paths_have_the_laws_of_the_path():
     log_snr = f64(2.0, 0.5, -3.0)
     z = forward_paths(torch.full((40_000,), 0.8).double(), log_snr, seeded())
     for level, at in zip(log_snr, z, strict=True):
-        alpha, sigma = preserving(level)
+        alpha, sigma = alpha_sigma(level)
         assert float(at.mean()) == pytest.approx(0.8 * float(alpha), abs=4 * float(sigma) / 200)
         assert float(at.std()) == pytest.approx(float(sigma), rel=0.015)
     # z_t given z_s alone: what is added to the scaled z_s has nothing of it left.
-    scale = preserving(log_snr[2])[0] / preserving(log_snr[1])[0]
+    scale = alpha_sigma(log_snr[2])[0] / alpha_sigma(log_snr[1])[0]
     added, before = z[2] - scale * z[1], z[1] - z[1].mean()
     assert abs(float((added * before).mean() / (added.std() * before.std()))) < 0.02
 
@@ -164,7 +164,7 @@ def test_drawn_elbos_are_the_divergences_and_an_entropy():
     log_snr, x = descending(60), f64(0.6)
     found = noisy_elbos(wrong, forward_paths(x.expand(20_000), log_snr, seeded()), log_snr)
     L = elbos(kl_terms(wrong, x, log_snr), prior_kl(x, BOTTOM))[:, 0]
-    entropy = Normal(torch.zeros(61).double(), preserving(log_snr)[1]).entropy()
+    entropy = Normal(torch.zeros(61).double(), alpha_sigma(log_snr)[1]).entropy()
     error = found.std(1) / 20_000**0.5
     assert ((found.mean(1) - L - entropy).abs() < 4 * error).all()
     assert float(error[0]) < 0.03

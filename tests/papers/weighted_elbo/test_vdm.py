@@ -301,7 +301,9 @@ def test_samples_of_the_exact_denoiser_have_the_law_of_the_data(small_numbers) -
 def test_several_networks_at_once_are_each_alone(small_numbers) -> None:
     numbers, p = small_numbers
     x = torch.multinomial(p, 60, replacement=True, generator=stream(5, 0)).reshape(3, 20, 1)
-    generators = lambda: tuple(stream(s, 0) for s in range(3))  # noqa: E731
+
+    def generators() -> tuple[torch.Generator, ...]:
+        return tuple(stream(s, 0) for s in range(3))
 
     def net(z: Tensor, log_snr: Tensor) -> Tensor:
         return z * log_snr.reshape(*log_snr.shape, 1).sigmoid()

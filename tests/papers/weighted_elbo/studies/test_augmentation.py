@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from papers.weighted_elbo.identity import elbos, kl_terms, preserving, prior_kl
+from papers.weighted_elbo.identity import elbos, kl_terms, prior_kl
 from papers.weighted_elbo.published import MONOTONE
 from papers.weighted_elbo.studies.augmentation import (
     CLAIMS,
@@ -25,6 +25,7 @@ from papers.weighted_elbo.studies.augmentation import (
 )
 from papers.weighted_elbo.studies.line import DENOISERS, drawn_elbos, mean_error
 from papers.weighted_elbo.studies.looks import WEIGHTINGS as LOOKS
+from papers.weighted_elbo.vdm import alpha_sigma
 from papers.weighted_elbo.weighting import WEIGHTINGS, clean_share, p_w
 from tests.papers.fake_run import FakeRun
 from tests.papers.flow_matching.studies.made import made
@@ -76,7 +77,7 @@ def test_mirrored_paths_keep_the_mean() -> None:
     x, log_snr = f64(0.4), chain(40)
     found = drawn_elbos(MODELS, x, 4000, log_snr, seeded())["exact"]
     L = elbos(kl_terms(DENOISERS["exact"], x, log_snr), prior_kl(x, RANGE[0]))[:, 0]
-    entropy = torch.log(preserving(log_snr)[1]) + 0.5 * np.log(2 * np.pi * np.e)
+    entropy = torch.log(alpha_sigma(log_snr)[1]) + 0.5 * np.log(2 * np.pi * np.e)
     torch.testing.assert_close(found, L + entropy, rtol=0, atol=0.05)
 
 

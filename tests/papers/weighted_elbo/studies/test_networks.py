@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,6 +173,6 @@ def test_sampling_goes_through_the_trained_levels_to_zero() -> None:
         ({"n_samples": 1}, "n_samples is at least 2"),
     ],
 )
-def test_a_bad_config_is_refused(fields: dict[str, object], message: str) -> None:
+def test_a_bad_config_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        replace(TINY, **fields)  # type: ignore[arg-type]
+        replace(TINY, **fields)
