@@ -306,3 +306,10 @@ def test_every_figure_is_read_back() -> None:
         "churn",
     }  # fmt: skip
     assert all(isinstance(figure, Figure) for figure in FIGURES.values())
+
+
+def test_a_tile_is_its_image_upright() -> None:
+    images = np.random.default_rng(0).random((4, 2, 3, 5))
+    sheet = tiles(images, columns=2)
+    assert sheet.shape == (2 * 5, 2 * 7, 2)
+    np.testing.assert_array_equal(sheet[6:9, 1:6], images[2].transpose(1, 2, 0))
