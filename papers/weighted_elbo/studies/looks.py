@@ -7,14 +7,9 @@ with a full line, any other with dashes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from common.harness.studies.looks import Look
 from common.harness.studies.panels import COLOURS
-
-if TYPE_CHECKING:
-    pass
-
 
 DASHES = (0, (4, 2))
 

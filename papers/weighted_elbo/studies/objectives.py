@@ -30,7 +30,7 @@ from papers.weighted_elbo.objectives import OBJECTIVES, VDM_RANGE
 from papers.weighted_elbo.studies.line import DATA, DENOISERS, LAW
 from papers.weighted_elbo.studies.looks import OBJECTIVES as LOOKS
 from papers.weighted_elbo.studies.looks import WEIGHTINGS as DRAWN
-from papers.weighted_elbo.weighting import WEIGHTINGS, monotone
+from papers.weighted_elbo.weighting import WEIGHTINGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,15 +184,14 @@ CLAIMS = (
 
 def draw_weightings(results: Results) -> MatplotlibFigure:
     (_, arrays), *_ = results.arrays(identity)  # w is the same for all seeds
-    figure, axes = panels("weighted_elbo", 1, 2, width=9, height=5.4)
-    for name, look in DRAWN.items():
-        panel = axes[0, 0 if monotone(WEIGHTINGS[name], *SHOWN) else 1]
-        at, w = arrays["log_snr"], arrays[name]
-        panel.plot(at, w, **{**look.line(), "marker": None}, lw=5 if name == "v-cosine" else 2)
-    for panel, title in zip(axes[0], ("never rising: ELBOs of noisy data", "with a peak"), strict=True):
-        panel.set(title=title, xlabel="log-SNR λ (noise on the left)", yscale="log", ylim=(1e-4, 1.6))
-    axes[0, 0].set(ylabel="w(λ), relative to its largest")
-    axes[0, 1].tick_params(labelleft=False)
+    figure, axes = panels("weighted_elbo", width=8, height=6)
+    panel = axes[0, 0]
+    for name, look in DRAWN.items():  # the widest lies below the line that it is equal to
+        panel.plot(
+            arrays["log_snr"], arrays[name], **{**look.line(), "marker": None}, lw=5 if name == "v-cosine" else 2
+        )
+    panel.set(xlabel="log-SNR λ (noise on the left)", yscale="log", ylim=(1e-4, 1.6))
+    panel.set(ylabel="w(λ), relative to its largest")
     legend(figure, 4)
     return finish(figure)
 
@@ -223,11 +222,12 @@ def draw_errors(results: Results) -> MatplotlibFigure:
 FIGURES = (
     Figure(
         "all-weightings",
-        "The weighting w of twelve objectives against the log-SNR, each relative to its largest value; on the left "
-        "those that never rise, on the right those with a peak.",
-        "All are derived by the code from path, prediction, noise levels and weight. A weighting on the left never "
-        "rises with λ. One on the right has a peak, and falls again towards more noise. That of v (wide) "
-        "and that of flow matching are one line. The ELBO's w = 1 begins at λ = −5, where the levels of VDM end.",
+        "The weighting w of twelve objectives against the log-SNR, each relative to its largest value; full lines "
+        "never rise, dashed lines have a peak.",
+        "All are derived by the code from path, prediction, noise levels and weight. Full lines never rise with λ: "
+        "these losses are ELBOs of noisy data. Dashed lines have a peak, and fall again towards more noise. That of v "
+        "(wide) and that of flow matching are one line. The ELBO's w = 1 begins at λ = −5, where the levels of VDM "
+        "end.",
         (identity,),
         draw_weightings,
     ),
