@@ -1,5 +1,7 @@
-"""What the continuous-time papers share: Gaussian paths, exact denoisers, solvers, and likelihoods.
+"""What the continuous-time papers share: Gaussian paths, exact denoisers, losses, solvers, and likelihoods.
 
-`path.py` has the coordinates, `oracle.py` the exact denoisers, `solvers.py` Euler and Heun on the probability-flow ODE,
-`likelihood.py` the change of log-density along it. Noise increases with time everywhere: the data are at t = 0.
+`path.py` has the coordinates, `oracle.py` the exact denoisers, `schedule.py`, `precond.py` and `denoising_loss.py`
+the noise levels, the preconditioning and the loss of EDM, `objective.py` any loss as a weighting of noise levels,
+`solvers.py` Euler and Heun on the probability-flow ODE, `likelihood.py` the change of log-density along it. Noise
+increases with time everywhere: the data are at t = 0.
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import log
 
-from papers.edm.loss import (
+from common.diffusion.denoising_loss import (
     EDMWeight,
     LogNormalNoise,
     NoiseDistribution,
@@ -19,7 +19,7 @@ from papers.edm.loss import (
     Weight,
     inverse_variance_weight,
 )
-from papers.edm.precond import EDMPrecond, Precond, VEPrecond, VPPrecond
+from common.diffusion.precond import EDMPrecond, Precond, VEPrecond, VPPrecond
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from math import inf, sqrt
 import torch
 from torch import Tensor
 
+from common.diffusion.schedule import EDM, Schedule
 from common.diffusion.solvers import Denoiser, validate_sigmas
-from papers.edm.schedule import EDM, Schedule
 
 Field = Callable[[Tensor, Tensor], Tensor]
 """dx/dt at (x, t); x: (B, *D), t: scalar."""

@@ -16,23 +16,27 @@
     fm-vp          VP             velocity    t uniform             1
     score          VP             score       t uniform             σ²
     scoreflow      VP             score       t uniform             β(t)
+    edm-F          σ = t          F           ln σ normal           1
 
 The weighting w(λ) that each implies is `objective.weighting`, from the path's own coefficients. The path of VDM has λ
 linear in t; as w sees of a path no more than the law of λ, it is here the cosine path with λ drawn uniformly. What
 trains on the whole of the cosine or the straight path is cut off at λ = ±20, for its loss is not finite at
-the ends.
+the ends. EDM is there twice: as a denoiser with a weight, and as the raw network F behind it, with none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from common.diffusion.objective import NormalLogSnr, Objective, UniformLogSnr, UniformTime, Weight, between
-from common.diffusion.path import EDM, VP, Cosine, GaussianPath, RectifiedFlow
+from common.diffusion.path import EDM, VP, Cosine, GaussianPath, Prediction, RectifiedFlow
+from common.diffusion.precond import EDMPrecond, Precond
 from papers.weighted_elbo.weighting import WEIGHTINGS
 
 CUT = 20.0
@@ -40,6 +44,27 @@ CUT = 20.0
 VDM_RANGE = (-5.0, 13.3)
 """λ of VDM's endpoints as they start, γ = −λ (Kingma et al. 2021)."""
 SIGMA_DATA = 0.5
+
+
+@dataclass(frozen=True)
+class Preconditioned(EDM):
+    """σ = t, with one prediction more: F, the raw network behind EDM's denoiser, (x0 − c_skip x_t)/c_out.
+
+    With x_t = x0 + σ eps it is a x0 + b eps with a = (1 − c_skip)/c_out and b = −c_skip σ/c_out (Karras et al. 2022,
+    equation 8).
+    """
+
+    precond: Precond
+
+    def coefficients(self, prediction: Prediction, t: Tensor) -> tuple[Tensor, Tensor]:
+        if prediction != F:
+            return super().coefficients(prediction, t)
+        c_skip, c_out = self.precond.c_skip(t), self.precond.c_out(t)
+        return (1 - c_skip) / c_out, -c_skip * t / c_out
+
+
+F = cast(Prediction, "F")
+"""A prediction of `Preconditioned` alone."""
 
 COSINE, STRAIGHT, OT, VARIANCE_PRESERVING = Cosine(), RectifiedFlow(), RectifiedFlow(sigma_min=1e-4), VP()
 ON_COSINE, ON_STRAIGHT = between(COSINE, -CUT, CUT), between(STRAIGHT, -CUT, CUT)
@@ -93,5 +118,6 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
             Objective("scoreflow", VARIANCE_PRESERVING, "score", ON_VP, likelihood_weight),
         )
     }
+    | {"edm-F": Objective("edm", Preconditioned(EDMPrecond(SIGMA_DATA)), F, NormalLogSnr())}
 )
-"""By name."""
+"""By name. The name of an objective is that of its weighting, which EDM's two have in common."""

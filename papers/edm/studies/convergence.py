@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import torch
 
+from common.diffusion.schedule import edm_sigmas
 from common.diffusion.solvers import CountedDenoiser, euler, heun
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Row, Run, at_least, experiment, one_of
 from common.harness.studies.measures import loglog_slope
 from common.harness.studies.study import Study
-from papers.edm.schedule import edm_sigmas
 from papers.edm.studies.laws import EXACT, FIELDS, exact_denoiser, median_error, noise_at
 from papers.edm.studies.methods import LAWS, ORDER, SOLVERS
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from common.diffusion.schedule import EDM, VE, VP, Schedule, edm_sigmas, iddpm_sigmas, ve_sigmas, vp_sigmas
 from common.diffusion.solvers import CountedDenoiser
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Row, Run, at_least, experiment, one_of
@@ -22,7 +23,6 @@ from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
 from papers.edm.published import BASELINE_NFE, NFE_RATIO
 from papers.edm.sampler import Step, ablation_sampler, euler_step, heun_step
-from papers.edm.schedule import EDM, VE, VP, Schedule, edm_sigmas, iddpm_sigmas, ve_sigmas, vp_sigmas
 from papers.edm.studies.convergence import convergence
 from papers.edm.studies.laws import EXACT, exact_denoiser, median_error, noise_at
 from papers.edm.studies.methods import ORDER, SCHEDULES, SOLVERS

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.diffusion.schedule import EDM, VE, VP, edm_sigmas
 from common.diffusion.solvers import heun
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Row, Run, at_least, experiment, one_of
@@ -23,7 +24,6 @@ from common.harness.studies.figure import Figure, Results
 from common.harness.studies.measures import paired_ratio
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
-from papers.edm.schedule import EDM, VE, VP, edm_sigmas
 from papers.edm.studies.comparison import student_interval
 from papers.edm.studies.laws import EXACT, FIELDS, exact_denoiser, noise_at
 from papers.edm.studies.methods import LAWS, SCHEDULES

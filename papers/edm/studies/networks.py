@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from common.diffusion.precond import Preconditioned
 from common.harness.studies.experiment import at_least, one_of
 from common.nets.perceptron import Perceptron
 from common.nets.unet import ddpmpp
@@ -19,7 +20,6 @@ from common.training.loop import Batch, Sampler, TrainConfig, draw_from
 from common.training.stream import stream
 from papers.edm.augment import LABELS, augment
 from papers.edm.configs import VP_CONFIGS, TrainingConfig
-from papers.edm.precond import Preconditioned
 from papers.edm.studies.images import DATASETS, INITIAL
 
 PAPER_MIMG = 200.0

@@ -15,13 +15,13 @@ from typing import cast
 import torch
 
 from common.data.home import data_home
+from common.diffusion.precond import Preconditioned, official_precond
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Resources, Row, Run, at_least, experiment
 from common.harness.studies.measures import value_at
 from common.harness.studies.study import Study
 from common.nets.unet import UNet
 from common.training.official_pickle import load_official_edm
-from papers.edm.precond import Preconditioned, official_precond
 from papers.edm.published import VP_FID
 from papers.edm.studies.fid import fid_cifar10
 from papers.edm.studies.images import generate, look_at

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from common.data.images import digits
+from common.diffusion.schedule import edm_sigmas
 from common.diffusion.solvers import heun
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Row, Run, at_least, experiment
@@ -23,7 +24,6 @@ from common.harness.studies.study import Study
 from common.metrics.features import digit_features
 from common.metrics.frechet import fd_digits, moments
 from papers.edm.published import BEST_RHO, RHO
-from papers.edm.schedule import edm_sigmas
 from papers.edm.studies.comparison import better, student_interval
 from papers.edm.studies.laws import EXACT, Standard, exact_denoiser, median_error, noise_at
 from papers.edm.studies.methods import SCHEDULES

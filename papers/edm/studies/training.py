@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.diffusion.denoising_loss import edm_loss, loss_per_noise_level
 from common.diffusion.solvers import Denoiser
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Resources, Row, Run, experiment
@@ -28,7 +29,6 @@ from common.training.checkpoint import save_checkpoint
 from common.training.loop import train
 from common.training.stream import stream
 from papers.edm.configs import VP_CONFIGS
-from papers.edm.loss import edm_loss, loss_per_noise_level
 from papers.edm.published import VP_FID
 from papers.edm.studies.comparison import better, student_interval
 from papers.edm.studies.images import DATASETS, FLOOR, SAMPLING, TRAINING, distance_floor, generate, look_at, scaling_of

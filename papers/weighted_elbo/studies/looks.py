@@ -34,8 +34,9 @@ OBJECTIVES: Mapping[str, Look] = {
     "fm-vp": Look("FM, VP", "0.5", "*"),
     "score": Look("score matching", "0.35", ">", DASHES),
     "scoreflow": Look("ScoreFlow", "black", "o"),
+    "edm-F": Look("EDM, as F", COLOURS[1], "d", DASHES),
 }
-"""By name (`papers.weighted_elbo.objectives.OBJECTIVES`): two of them have a weighting that another has, too."""
+"""By name (`papers.weighted_elbo.objectives.OBJECTIVES`): three of them have a weighting that another has, too."""
 
 SCHEDULES: Mapping[str, Look] = {
     "linear": Look("λ linear in t", "black", "o"),

@@ -9,11 +9,11 @@ p ∝ w (E‖ε̂ − ε‖⁴)^½.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from math import hypot, nextafter, sqrt
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -190,7 +190,7 @@ def _in_standard_errors(rows: pd.DataFrame) -> float:
     return max(abs(own["loss"] - reference["loss"]) / hypot(_error(own), _error(reference)) for own in fixed)
 
 
-def _error(row: dict[str, float]) -> float:
+def _error(row: Mapping[Hashable, Any]) -> float:
     """The standard error of an estimate."""
     return row["loss"] * sqrt(row["variance"] / row["draws"])
 

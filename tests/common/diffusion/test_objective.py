@@ -86,7 +86,7 @@ def test_between_has_the_ends_asked_for():
 
 
 def test_edm_draws_the_noise_of_edm():
-    from papers.edm.loss import LogNormalNoise
+    from common.diffusion.denoising_loss import LogNormalNoise
 
     sigma = LogNormalNoise().sample(100, seeded(3))
     torch.testing.assert_close(torch.exp(-NormalLogSnr().sample((100,), seeded(3), "cpu") / 2), sigma)
@@ -207,7 +207,7 @@ def test_conditions_reach_the_network():
 
 def test_it_is_the_loss_of_edm():
     """EDM's denoiser is a prediction of x0 at λ = −2 ln σ, and its λ(σ) a weight on it."""
-    from papers.edm.loss import EDMWeight, denoising_loss
+    from common.diffusion.denoising_loss import EDMWeight, denoising_loss
 
     def denoiser(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         return x / (1 + sigma.reshape(-1, 1) ** 2)

@@ -5,8 +5,8 @@ from dataclasses import fields
 import pytest
 import torch
 
+from common.diffusion.precond import EDMPrecond
 from papers.edm.configs import VE_CONFIGS, VP_CONFIGS
-from papers.edm.precond import EDMPrecond
 from papers.edm.published import VE_FID, VP_FID
 
 CONFIGS = [VP_CONFIGS, VE_CONFIGS]

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
+from common.diffusion.schedule import EDM, edm_sigmas
 from common.harness.studies.measures import NotReached, first_reached
 from papers.edm.sampler import euler_step, heun_step
-from papers.edm.schedule import EDM, edm_sigmas
 from papers.edm.studies import cost
 from papers.edm.studies.cost import (
     CLAIMS,

@@ -8,10 +8,10 @@ import torch
 
 from common.data.images import Images, digits
 from common.diffusion.oracle import GaussianMixture, gaussian_flow
+from common.diffusion.schedule import edm_sigmas
 from common.diffusion.solvers import heun
 from common.metrics.frechet import digits_reference, mnist_reference
 from papers.edm.sampler import Churn
-from papers.edm.schedule import edm_sigmas
 from papers.edm.studies import images
 from papers.edm.studies.images import DATASETS, distance_floor, generate, scaling_of
 from papers.edm.studies.laws import median_error

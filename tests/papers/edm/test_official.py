@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from papers.edm.precond import EDMPrecond, IDDPMPrecond, VEPrecond, VPPrecond, official_precond
-from papers.edm.schedule import iddpm_u
+from common.diffusion.precond import EDMPrecond, IDDPMPrecond, VEPrecond, VPPrecond, official_precond
+from common.diffusion.schedule import iddpm_u
 from papers.edm.studies import official
 from papers.edm.studies.fid import as_bytes, fid_cifar10
 from papers.edm.studies.official import OfficialConfig, given, official_denoiser, official_fid

@@ -12,18 +12,8 @@ from torchdiffeq import odeint
 
 from common.diffusion import path
 from common.diffusion.oracle import GaussianMixture
-from common.diffusion.solvers import CountedDenoiser, euler, heun
-from papers.edm.precond import IDDPMPrecond
-from papers.edm.sampler import (
-    Churn,
-    ablation_sampler,
-    edm_sampler,
-    euler_step,
-    heun_step,
-    ode_field,
-    second_order_step,
-)
-from papers.edm.schedule import (
+from common.diffusion.precond import IDDPMPrecond
+from common.diffusion.schedule import (
     EDM,
     VE,
     VP,
@@ -35,6 +25,16 @@ from papers.edm.schedule import (
     nearest,
     ve_sigmas,
     vp_sigmas,
+)
+from common.diffusion.solvers import CountedDenoiser, euler, heun
+from papers.edm.sampler import (
+    Churn,
+    ablation_sampler,
+    edm_sampler,
+    euler_step,
+    heun_step,
+    ode_field,
+    second_order_step,
 )
 
 SCHEDULES = {"EDM": EDM, "VP": VP, "VE": VE, "scaled VE": VariancePreserving(VE)}

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from common.data.images import Images, digits
+from common.diffusion.precond import Preconditioned
+from common.diffusion.schedule import edm_sigmas
 from common.nets.unet_block import UNetBlock
 from common.training.checkpoint import load_checkpoint
 from common.training.loop import TrainConfig, Trained
 from common.training.stream import stream
 from papers.edm.augment import LABELS
 from papers.edm.configs import VP_CONFIGS
-from papers.edm.precond import Preconditioned
-from papers.edm.schedule import edm_sigmas
 from papers.edm.studies import images
 from papers.edm.studies import training as study
 from papers.edm.studies.laws import Standard

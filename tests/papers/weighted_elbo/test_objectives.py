@@ -25,7 +25,7 @@ def unevenness(ratio: torch.Tensor) -> float:
 
 
 def test_every_row_has_a_closed_form():
-    assert set(OBJECTIVES) == set(WEIGHTINGS)
+    assert {objective.name for objective in OBJECTIVES.values()} == set(WEIGHTINGS)
 
 
 @every_objective
@@ -86,7 +86,7 @@ def test_flow_matching_s_loss_draw_for_draw(theirs, name):
 
 
 def test_edm_s_loss_draw_for_draw():
-    from papers.edm.loss import edm_loss
+    from common.diffusion.denoising_loss import edm_loss
 
     def denoiser(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         return x / (1 + sigma.reshape(-1, 1) ** 2)
@@ -100,3 +100,31 @@ def test_edm_s_loss_draw_for_draw():
             return sigma
 
     torch.testing.assert_close(found, edm_loss(denoiser, x0, seeded(1), Same()))
+
+
+def test_the_raw_network_s_plain_loss_is_edm_s_weighted_loss_of_the_denoiser():
+    """The denoiser is made of the network by `Preconditioned`, and weighted by EDM's λ."""
+    from common.diffusion.denoising_loss import edm_loss
+    from common.diffusion.precond import EDMPrecond, Preconditioned
+
+    class Raw(torch.nn.Module):
+        def forward(self, x: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
+            return torch.sin(3 * x + c_noise[:, None])
+
+    precond, objective = EDMPrecond(0.5), OBJECTIVES["edm-F"]
+    x0 = randn(50, 3)
+    eps, sigma = randn(50, 3, seed=1), objective.levels.sample((50,), seeded(2)).mul(-0.5).exp()
+
+    class Same:
+        def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
+            return sigma
+
+    def net(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return Raw()(precond.c_in(t)[:, None] * x_t, precond.c_noise(t))
+
+    expected = edm_loss(Preconditioned(Raw(), precond, torch.float64), x0, seeded(1), Same())
+    torch.testing.assert_close(objective.loss_at(net, x0, eps, sigma), expected)
+    # Its noise is that of the denoiser.
+    x_t = x0 + sigma[:, None] * eps
+    denoised = Preconditioned(Raw(), precond, torch.float64)(x_t, sigma)
+    torch.testing.assert_close(objective.eps_of(net(x_t, sigma), x_t, sigma), (x_t - denoised) / sigma[:, None])

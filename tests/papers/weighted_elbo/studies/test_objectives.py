@@ -136,7 +136,7 @@ def test_the_figure_of_weightings_marks_those_with_a_peak() -> None:
     peaked = {"eps-cosine", "eps-vp", "edm", "p2", "min-snr"}
     for name, look in DRAWN.items():
         line = shown[look.name]
-        np.testing.assert_allclose(line.get_ydata(), arrays({})[name])
+        np.testing.assert_allclose(np.asarray(line.get_ydata()), arrays({})[name])
         assert line.get_color() == look.colour
         assert (line.get_linestyle() != "-") == (name in peaked)
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from common.diffusion import path
+from common.diffusion.denoising_loss import EDMWeight, inverse_variance_weight
 from common.diffusion.oracle import GaussianMixture
-from papers.edm.loss import EDMWeight, inverse_variance_weight
-from papers.edm.precond import (
+from common.diffusion.precond import (
     EDMPrecond,
     IDDPMPrecond,
     Preconditioned,
@@ -18,7 +18,7 @@ from papers.edm.precond import (
     VPPrecond,
     per_sample,
 )
-from papers.edm.schedule import edm_sigmas, iddpm_u
+from common.diffusion.schedule import edm_sigmas, iddpm_u
 
 PRECONDS = [VPPrecond(), VEPrecond(), IDDPMPrecond(), EDMPrecond(), EDMPrecond(sigma_data=1.7)]
 SIGMAS = torch.tensor([0.002, 0.01, 0.1, 0.5, 1.0, 5.0, 20.0, 80.0], dtype=torch.float64)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from common.diffusion import path
-from papers.edm.schedule import (
+from common.diffusion.schedule import (
     EDM,
     LINEAR_BETA,
     VE,

@@ -1,10 +1,10 @@
 """The training loss E_{σ, x0, ε}[λ(σ) ‖D(x0 + σ ε; σ) − x0‖²]: Equation 2, weighted over noise levels (Section 5).
 
-Table 1's "Training" rows: a `NoiseDistribution` draws σ, a weight is a function λ(σ). Losses are per sample, (B,), and
-averaged over the elements of a sample, where the official code sums. Adam takes the same steps for both, but for its
-small constant; only a gradient clipped to a norm (configuration A) tells them apart, and there Score SDE's VP averages
-too. Averaged, a network that returns 0 starts from a loss of 1 at every σ under the paper's own choices (the initial
-loss of Figure 5a).
+References are to EDM, Karras et al. 2022, arXiv 2206.00364. Table 1's "Training" rows: a `NoiseDistribution` draws σ,
+a weight is a function λ(σ). Losses are per sample, (B,), and averaged over the elements of a sample, where the
+official code sums. Adam takes the same steps for both, but for its small constant; only a gradient clipped to a norm
+(configuration A) tells them apart, and there Score SDE's VP averages too. Averaged, a network that returns 0 starts
+from a loss of 1 at every σ under the paper's own choices (the initial loss of Figure 5a).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from common.diffusion.precond import per_sample
+from common.diffusion.schedule import LINEAR_BETA, LinearBeta, iddpm_u
 from common.diffusion.solvers import Denoiser
-from papers.edm.precond import per_sample
-from papers.edm.schedule import LINEAR_BETA, LinearBeta, iddpm_u
 
 Weight = Callable[[Tensor], Tensor]
 """λ(σ), elementwise."""

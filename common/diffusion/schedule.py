@@ -1,4 +1,6 @@
-"""Noise level σ(t), scaling s(t), and the time steps {t_i}: the rows "Sampling" of Table 1.
+"""Noise level σ(t), scaling s(t), and the time steps {t_i}: the rows "Sampling" of EDM's Table 1.
+
+References by section, equation and table are to Karras et al. 2022, arXiv 2206.00364.
 
 A `Schedule` says how a noisy image moves with time, x(t) = s(t) (x0 + σ(t) ε). A function `*_sigmas(steps)` says at
 which noise levels a solver stops: `(steps + 1,)` float64, decreasing, σ_0 = σ_max first and σ_N = 0 last. The two

@@ -7,8 +7,7 @@ import torch
 from scipy import stats
 
 from common.diffusion import path
-from common.diffusion.oracle import GaussianMixture
-from papers.edm.loss import (
+from common.diffusion.denoising_loss import (
     EDMWeight,
     IDDPMNoise,
     LogNormalNoise,
@@ -19,8 +18,9 @@ from papers.edm.loss import (
     inverse_variance_weight,
     loss_per_noise_level,
 )
-from papers.edm.precond import EDMPrecond, Preconditioned
-from papers.edm.schedule import iddpm_u
+from common.diffusion.oracle import GaussianMixture
+from common.diffusion.precond import EDMPrecond, Preconditioned
+from common.diffusion.schedule import iddpm_u
 
 SIGMAS = torch.tensor([0.02, 0.2, 0.5, 2.0, 50.0], dtype=torch.float64)
 # Of many comparisons by p-value, each true one fails in one of 10⁴ seeds; the seeds are fixed.

@@ -1,5 +1,7 @@
 """Preconditioning: how a raw network F becomes a denoiser D (Section 5, Equation 7, and Table 1's "Network" rows).
 
+References are to EDM, Karras et al. 2022, arXiv 2206.00364.
+
     D(x; σ) = c_skip(σ) x + c_out(σ) F(c_in(σ) x; c_noise(σ))
 
 A `Precond` is the four functions; `Preconditioned(net, precond)` is the denoiser.
@@ -15,7 +17,7 @@ from math import inf, isclose
 import torch
 from torch import Tensor, nn
 
-from papers.edm.schedule import LINEAR_BETA, LinearBeta, edm_sigmas, iddpm_u, nearest
+from common.diffusion.schedule import LINEAR_BETA, LinearBeta, edm_sigmas, iddpm_u, nearest
 
 
 class Precond(ABC):
