@@ -50,6 +50,13 @@ def test_draws_have_the_density_that_is_stated() -> None:
     assert levels.density(torch.tensor([LOW - 0.1, HIGH + 0.1])).tolist() == [0, 0]
 
 
+def test_draws_rise_with_the_uniform_numbers_that_they_are_made_of() -> None:
+    """As through the inverse of a distribution function, within bins too: schedules then share their randomness."""
+    log_snr = proportional_to(VALUES, LOW, HIGH).sample((2000,), stream(0, 0))
+    u = torch.rand(2000, generator=stream(0, 0), dtype=torch.float64)
+    assert bool((log_snr[u.argsort()].diff() > 0).all())
+
+
 def test_each_member_draws_from_its_own_density_and_generator() -> None:
     masses = torch.stack([VALUES, VALUES.flip(0)])
     levels = proportional_to(masses, LOW, HIGH)

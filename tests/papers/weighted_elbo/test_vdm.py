@@ -16,6 +16,7 @@ from torch import Tensor
 
 from common.diffusion.oracle import GaussianMixture
 from common.training.stream import stream
+from papers.weighted_elbo.identity import kl_terms
 from papers.weighted_elbo.vdm import (
     Bound,
     LinearLogSnr,
@@ -210,6 +211,27 @@ def test_in_a_mean_over_times_both_forms_are_their_integrals(small_numbers) -> N
         expected = expected_bound(numbers, p, LinearLogSnr(10.0, -7.0), steps)
         assert float(found.total.mean()) == pytest.approx(expected, abs=4 * float(found.total.std()) / 200)
     assert float(found.bits(1).total.mean()) == pytest.approx(float(found.total.mean()) / log(2))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_a_chain_of_few_steps_costs_the_kl_of_each_of_them(steps: int, small_numbers) -> None:
+    """Each of T steps once, with a denoiser that is wrong at all levels: `kl_terms` has them from Bayes' rule."""
+    numbers, _ = small_numbers
+    x = torch.tensor([2, 9]).repeat(20_000)[:, None]
+
+    def eps_net(z: Tensor, log_snr: Tensor) -> Tensor:
+        return z
+
+    def denoiser(at_sigma: Tensor, sigma: Tensor) -> Tensor:  # the same guess, at x + σ ε
+        return at_sigma * (1 - sigma / (1 + sigma**2).sqrt())[:, None]
+
+    with torch.no_grad():
+        found = bound(eps_net, x, numbers, LinearLogSnr(3.0, -2.0), stream(7, 0), steps).diffusion
+    log_snr = torch.linspace(3.0, -2.0, steps + 1, dtype=torch.float64)
+    expected = float(kl_terms(denoiser, numbers.encode(torch.tensor([2, 9])), log_snr).sum(0).mean())
+    error = float(found.std()) / len(x) ** 0.5
+    assert float(found.mean()) == pytest.approx(expected, abs=4.5 * error)
+    assert error < 0.01 * expected
 
 
 def test_a_bound_has_its_three_terms_at_the_two_ends_of_its_schedule(small_numbers) -> None:
