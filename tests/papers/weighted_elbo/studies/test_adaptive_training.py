@@ -12,6 +12,7 @@ import torch
 from scipy import integrate
 
 from common.training.stream import stream
+from papers.weighted_elbo.studies import adaptive_training as study
 from papers.weighted_elbo.studies.adaptive_training import (
     BASE,
     CLAIMS,
@@ -55,10 +56,14 @@ def test_only_the_adaptive_schedule_learns_its_levels() -> None:
         assert float(net.levels.draws.sum()) == (300 if name == "adaptive" else 0)
 
 
-def test_the_loss_that_is_compared_is_that_of_the_weighting_on_test_images() -> None:
-    """Of a network that predicts v = 0, whose error is known."""
-    data = DATASETS["digits"]
-    spread = float(data.numbers(8).encode(data.load("test", 8)).square().mean())
+def test_the_loss_that_is_compared_is_that_of_the_weighting_on_test_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a network that predicts v = 0, whose error is known; test images are all white, and no training image is."""
+    real = DATASETS["digits"]
+    white = replace(
+        real, read=lambda split, side: torch.ones(355, 1, 8, 8) if split == "test" else real.read(split, side)
+    )
+    monkeypatch.setattr(study, "DATASETS", {"digits": white})
+    spread = float(white.numbers(8).encode(white.load("test", 8)).square().mean())
 
     def integrand(log_snr: float) -> float:
         alpha2 = 1 / (1 + np.exp(-log_snr))
@@ -66,6 +71,7 @@ def test_the_loss_that_is_compared_is_that_of_the_weighting_on_test_images() -> 
         return w * alpha2 * (alpha2 + (1 - alpha2) * spread)
 
     expected = integrate.quad(integrand, LOG_SNR_MIN, 9.0)[0]
+    assert spread > 2 * float(white.numbers(8).encode(white.load("train", 8)).square().mean())
     found = held_out(replace(BASE, n_images=355), nothing(), "cpu")
     assert found == pytest.approx(expected, rel=0.08)
     assert held_out(replace(BASE, n_images=355), nothing(), "cpu") == found

@@ -30,6 +30,7 @@ from papers.weighted_elbo.studies.training import (
     judged,
     training_images,
 )
+from papers.weighted_elbo.vdm import Bound
 from tests.papers.fake_run import FakeRun
 from tests.papers.flow_matching.studies.made import made
 
@@ -81,6 +82,13 @@ def test_error_and_bits_of_a_network_that_knows_nothing_are_known(run: FakeRun) 
     assert row["prior"] == pytest.approx(prior, rel=1e-6)
     assert 0 < float(row["reconstruction"]) < 1e-3
     np.testing.assert_allclose(run.arrays["density"], 0.01)
+
+
+def test_bits_are_the_sum_of_the_three_terms_in_each_dimension(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    bit = torch.full((TINY.n_images,), 64 * log(2))
+    monkeypatch.setattr(study, "bound", lambda *given, **others: Bound(bit, 2 * bit, 4 * bit))
+    row = judged(TINY, untrained(TINY, 0), 0, run)
+    assert [row[name] for name in ("prior", "reconstruction", "bpd")] == pytest.approx([1, 2, 7])
 
 
 def test_images_times_and_noise_are_the_same_for_all_seeds_and_samples_are_the_seed_s(tmp_path: Path) -> None:
