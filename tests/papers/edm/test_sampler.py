@@ -7,7 +7,6 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from scipy import stats
 from torchdiffeq import odeint
 
 from common.diffusion import path
@@ -101,40 +100,45 @@ def test_the_field_of_ve_is_half_the_score():
         torch.testing.assert_close(ode_field(MIXTURE, VE)(x, t), -0.5 * MIXTURE.score(x, t.sqrt()))
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_every_schedule_leads_to_the_end_that_dopri5_finds(name):
-    """dopri5 on dx/dσ = (x − D)/σ from 20 to 0.02, against the unscaled state before the sampler's last step.
+@pytest.fixture(scope="module")
+def end_at_0_02():
+    """Points at σ = 20 and where dopri5 on dx/dσ = (x − D)/σ takes them at σ = 0.02."""
+    x, ends = 20 * normal(32, 2), torch.tensor([20.0, 0.02], dtype=torch.float64)
+    return x, odeint(lambda s, x: (x - MIXTURE(x, s)) / s, x, ends, rtol=1e-9, atol=1e-10, method="dopri5")[-1]
 
-    From 200 steps to 400 Heun's error falls fourfold, to 2.7e-4 at worst, while Euler's stays above 1e-2; a wrong term
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_leads_to_the_end_that_dopri5_finds(name, end_at_0_02):
+    """The unscaled state before the sampler's last step.
+
+    From 100 steps to 200 Heun's error falls fourfold, to 1.1e-3 at worst, while Euler's stays above 2e-2; a wrong term
     in the field moves the end by O(1).
     """
-    schedule, sigmas = SCHEDULES[name], edm_sigmas(400, 0.02, 20.0, rho=5)
-    x = 20 * normal(32, 2)
-    ends = torch.tensor([20.0, 0.02], dtype=torch.float64)
-    reference = odeint(lambda s, x: (x - MIXTURE(x, s)) / s, x, ends, rtol=1e-9, atol=1e-10, method="dopri5")[-1]
+    schedule, sigmas = SCHEDULES[name], edm_sigmas(200, 0.02, 20.0, rho=5)
+    x, reference = end_at_0_02
     states: list[torch.Tensor] = []
     ablation_sampler(MIXTURE, x, sigmas, schedule, callback=states.append)
-    assert len(states) == 401
+    assert len(states) == 201
     s = schedule.s(schedule.sigma_inv(sigmas[-2]))
-    torch.testing.assert_close(states[-2] / s, reference, rtol=0, atol=5e-4)
+    torch.testing.assert_close(states[-2] / s, reference, rtol=0, atol=2e-3)
 
 
-# Far enough from 0 that 64 equal steps of t = σ² are short beside t, as orders of convergence suppose.
-ENDS = torch.tensor([3.0, 1.0], dtype=torch.float64)
+# Far enough from 0 that 32 equal steps of t = σ² are short beside t, as orders of convergence suppose.
+ENDS = torch.tensor([3.0, 2.0], dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
 def flow():
-    """Points at σ = 3 and where the flow of the mixture takes them at σ = 1, by dopri5 in σ coordinates."""
+    """Points at σ = 3 and where the flow of the mixture takes them at σ = 2, by dopri5 in σ coordinates."""
     x = 3 * normal(64, 2)
     end = odeint(lambda s, x: (x - MIXTURE(x, s)) / s, x, ENDS, rtol=1e-11, atol=1e-12, method="dopri5")[-1]
     return x, end
 
 
 def slope(step, schedule, flow):
-    """The slope of ln error against ln N for N equal steps of t."""
+    """The slope of ln error against ln N between 32 and 128 equal steps of t."""
     x, end = flow
-    steps, errors = (64, 128, 256), []
+    steps, errors = (32, 128), []
     for N in steps:
         t_first, t_last = schedule.sigma_inv(ENDS).tolist()
         t = torch.linspace(t_first, t_last, N + 1, dtype=torch.float64)
@@ -143,7 +147,7 @@ def slope(step, schedule, flow):
         ablation_sampler(MIXTURE, x, sigmas, schedule, step, callback=states.append)
         # The last state but one: the step to 0 is Euler's.
         errors.append((states[-2] / schedule.s(t[-1]) - end).square().mean().sqrt().item())
-    return stats.linregress(torch.tensor(steps).log(), torch.tensor(errors).log()).slope
+    return log(errors[1] / errors[0]) / log(steps[1] / steps[0])
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -284,6 +288,45 @@ def test_lifted_levels_are_rounded_to_those_of_a_discrete_network(sampler):
     torch.testing.assert_close(t_hat, u[nearest(1.2 * sigmas[:-1], u)])
 
 
+def states_of(name, denoiser, x, sigmas, churn, noise):
+    """The states of a sampler in unscaled coordinates, that at σ = 0 left out."""
+    states: list[torch.Tensor] = []
+    if name == "edm_sampler":
+        edm_sampler(denoiser, x, sigmas, churn, noise, callback=states.append)
+        return states[:-1]
+    schedule = SCHEDULES[name]
+    ablation_sampler(denoiser, x, sigmas, schedule, heun_step, churn, noise, callback=states.append)
+    scales = schedule.s(schedule.sigma_inv(sigmas[:-1]))
+    return [state / s for state, s in zip(states[:-1], scales, strict=True)]
+
+
+@pytest.mark.parametrize("name", ["edm_sampler", "VP", "VE"])
+def test_churn_preserves_every_marginal_of_gaussian_data(name):
+    """N(0, c² + σ_i²) at each of 128 levels, without sampling error.
+
+    The exact denoiser of N(0, c²) is linear, so a state is a x + Σ_i b_i n_i with the draws n_i of the churn. More
+    points than numbers make that a linear system, and its solution gives the variance a² (c² + σ_0²) + Σ_i b_i². What
+    is left is Heun's error, of order 2: 3.7e-3 at most. Noise that is 2 % too strong is 3.9e-2 off at the end.
+    """
+    c, N = 0.5, 128
+    sigmas, denoiser = edm_sigmas(N, 0.3, 3.0), GaussianMixture(torch.zeros(1, 1), torch.tensor([c]))
+
+    def error(S_noise):
+        x, drawn = normal(N + 10, 1), generator(3)
+        states = torch.cat(states_of(name, denoiser, x, sigmas, Churn(8, S_noise=S_noise), generator(3)), 1)
+        noise = [torch.randn(N + 10, 1, generator=drawn, dtype=torch.float64) for _ in range(N)]
+        given = torch.cat([x, *noise], 1)
+        a, b = torch.linalg.lstsq(given, states).solution.split([1, N])
+        # Each step has a draw of its own, and nothing else enters.
+        torch.testing.assert_close(given @ torch.cat([a, b]), states, rtol=0, atol=1e-10)
+        variance = a[0] ** 2 * (c**2 + sigmas[0] ** 2) + b.square().sum(0)
+        return variance / (c**2 + sigmas[:-1] ** 2) - 1
+
+    assert error(1.0).abs().max() < 5e-3
+    assert error(1.02)[-1] > 0.03
+    assert error(0.98)[-1] < -0.03
+
+
 MOMENTS = (lambda x: x, lambda x: x**2, lambda x: x.prod(1, keepdim=True), lambda x: x**3)
 
 
@@ -297,25 +340,17 @@ def moments_agree(x, y):
     return True
 
 
-@pytest.mark.parametrize("name", ["edm_sampler", "VP", "VE"])
-def test_churn_preserves_the_marginals_of_an_exact_mixture(name):
-    """From the exact marginal at σ = 10 to the data, with 100 steps: the solver's bias hides in sampling error."""
-    n = 10_000
+def test_churn_preserves_the_marginals_of_an_exact_mixture():
+    """From the exact marginal at σ = 10 to the data: the solver's bias hides in sampling error (1.1 of 5 allowed)."""
+    n = 4000
     x0 = MIXTURE.sample(n, generator(0))
     x, truth = x0 + 10 * normal(n, 2, seed=1), MIXTURE.sample(n, generator(2))
-    sigmas = edm_sigmas(100, 0.002, 10.0)
 
     def sample(S_noise):
-        churn = Churn(30, S_noise=S_noise)
-        if name == "edm_sampler":
-            return edm_sampler(MIXTURE, x, sigmas, churn, generator(3))
-        return ablation_sampler(MIXTURE, x, sigmas, SCHEDULES[name], heun_step, churn, generator(3))
+        return edm_sampler(MIXTURE, x, edm_sigmas(64, 0.02, 10.0), Churn(20, S_noise=S_noise), generator(3))
 
-    out = sample(1.0)
-    assert moments_agree(out, truth)
-    if name == "edm_sampler":  # the comparison is sharp enough to see noise that is too strong or too weak
-        assert not moments_agree(sample(1.3), truth)
-        assert not moments_agree(sample(0.6), truth)
+    assert moments_agree(sample(1.0), truth)
+    assert not moments_agree(sample(1.6), truth)
 
 
 def test_s_noise_makes_up_for_a_denoiser_that_removes_too_much():
@@ -334,10 +369,10 @@ def test_baselines_run_on_their_own_steps():
     """The three baseline samplers of Figure 2 approach the same end as Heun, Euler's way."""
     for schedule, grid in ((VP, vp_sigmas), (VE, ve_sigmas), (EDM, iddpm_sigmas)):
         errors = []
-        for N in (60, 120):
+        for N in (30, 60):
             sigmas = grid(N)
             x = sigmas[0] * normal(64, 2)
-            end = heun(MIXTURE, x, edm_sigmas(200, 0.002, sigmas[0].item()))
+            end = heun(MIXTURE, x, edm_sigmas(60, 0.002, sigmas[0].item()))
             errors.append((ablation_sampler(MIXTURE, x, sigmas, schedule, euler_step) - end).square().mean().item())
         assert errors[1] < errors[0]
 
