@@ -439,7 +439,8 @@ def test_a_reader_that_leaves_does_not_end_the_work(tree: Path, tmp_path: Path, 
         tree, "run", "foo", "--workers", workers, runs=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     assert driver.stdout is not None
-    assert "started" in driver.stdout.readline()
+    first = driver.stdout.readline()
+    assert "started" in first, first + driver.stdout.read()
     driver.stdout.close()
     assert driver.wait(timeout=300) == 0
     assert made(tmp_path) == 20

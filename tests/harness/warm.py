@@ -45,7 +45,9 @@ def serve(door: str) -> socket.socket:
         importlib.import_module(name)
     from matplotlib.figure import Figure
 
-    Figure().text(0, 0, "a $10^0$").figure.savefig(os.devnull, format="svg")  # fonts, and a parser of formulas
+    figure = Figure()
+    figure.text(0, 0, "a $10^0$")
+    figure.savefig(os.devnull, format="svg")  # finds fonts, and makes a parser of formulas
     gc.freeze()  # so that the forked processes share it
     with socket.socket(socket.AF_UNIX) as entrance:
         entrance.bind(door)
