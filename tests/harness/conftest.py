@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,16 @@ class Toy:
         driver = self.start(**wishes)
         out, said = driver.communicate(timeout=300)
         return driver.returncode, json.loads(out) if out else {}, said
+
+    @contextmanager
+    def held(self, *seeds: int) -> Iterator[None]:
+        """What is started meanwhile waits in the middle of its runs of these seeds until the end of the block."""
+        place = self.log.with_name("hold")
+        place.write_text(" ".join(map(str, seeds)))
+        self.environment["REPRO_TOY_HOLD"] = str(place)
+        yield
+        del self.environment["REPRO_TOY_HOLD"]
+        place.unlink()
 
     def events(self) -> list[str]:
         """What the experiments said: '<event> <address> <pid> <parent pid>' for each start."""

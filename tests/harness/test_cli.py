@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trees import ROOT, Answer, make_tree, session
+from trees import ROOT, Answer, make_tree, session, warm
 
 from common.harness.cli import doctor
 from common.harness.cli.main import COMMANDS, main, parsers, split_overrides
@@ -165,6 +165,7 @@ def test_from_a_run_to_a_report(tree: Path, tmp_path: Path) -> None:
         ["status", "foo", "--json"],
         ["report", "foo", "--into", "/dev/null/reports"],
         ["report", "foo", "--into", str(tmp_path / "reports")],
+        cold=True,
         REPRO_RUNS=str(runs),
         HOME=str(tmp_path / "home-of-nobody"),
         PYTHONPATH=os.pathsep.join(map(str, (tmp_path, tree, HERE))),
@@ -405,10 +406,10 @@ def test_a_package_without_a_card_is_no_paper_yet(tree: Path) -> None:
     assert (asked.code, asked.err.partition(";")[0]) == (2, "repro: unknown paper 'half'")
 
 
-def begin(tree: Path, *arguments: str, runs: Path, **streams: Any) -> subprocess.Popen[str]:
+def begin(tree: Path, *arguments: str, runs: Path, cold: bool = False, **streams: Any) -> subprocess.Popen[str]:
     """Start `repro` in `tree`, with pipes of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "common.harness.cli", *arguments],
+        [*([sys.executable] if cold else warm()), "-m", "common.harness.cli", *arguments],
         cwd=tree,
         env={**os.environ, "PYTHONPATH": str(tree), "REPRO_RUNS": str(runs)},
         text=True,
@@ -422,7 +423,7 @@ def made(runs: Path) -> int:
 
 
 def test_a_reader_that_leaves_early_is_no_error(tree: Path, tmp_path: Path) -> None:
-    listing = begin(tree, "list", "--json", runs=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    listing = begin(tree, "list", "--json", runs=tmp_path, cold=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert listing.stdout is not None
     listing.stdout.close()
     assert listing.stderr is not None
@@ -438,7 +439,8 @@ def test_a_reader_that_leaves_does_not_end_the_work(tree: Path, tmp_path: Path, 
         tree, "run", "foo", "--workers", workers, runs=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     assert driver.stdout is not None
-    assert "started" in driver.stdout.readline()
+    first = driver.stdout.readline()
+    assert "started" in first, first + driver.stdout.read()
     driver.stdout.close()
     assert driver.wait(timeout=300) == 0
     assert made(tmp_path) == 20
@@ -458,7 +460,7 @@ def test_progress_that_nobody_hears_neither_ends_the_work_nor_comes_among_the_re
 ) -> None:
     """`repro run foo --json 2>&-`, and a standard error that cannot be written to; then a report into a closed pipe."""
     run = ("run", "foo", "--workers", "0", "--json")
-    silent = begin(tree, *run, runs=tmp_path / "1", stdout=subprocess.PIPE, preexec_fn=lambda: os.close(2))
+    silent = begin(tree, *run, runs=tmp_path / "1", cold=True, stdout=subprocess.PIPE, preexec_fn=lambda: os.close(2))
     with open("/dev/full", "w") as full:
         deaf = begin(tree, *run, runs=tmp_path / "2", stdout=subprocess.PIPE, stderr=full.fileno())
     for number, driver in enumerate((silent, deaf), 1):

@@ -39,13 +39,15 @@ def unbroken(toy: Any, tmp_path: Path, *seeds: int) -> list[bytes]:
 def test_a_killed_launch_is_taken_up_where_it_was(
     toy: Any, tmp_path: Path, until: Callable[..., None], workers: int, blow: signal.Signals
 ) -> None:
+    wish = paused(0, 1, 2, pause=0)
     expected = unbroken(toy, tmp_path, 0, 1, 2)
-    *_, last = specs = toy.plan(**paused(0, 1, 2))
-    driver = toy.start(workers=workers, **paused(0, 1, 2))
-    until(lambda: (toy.store.partial(last) / "checkpoint.json").exists())
-    # A terminal's Ctrl-C reaches every process of the command; a kill only the one that it is aimed at.
-    (os.killpg if blow == signal.SIGINT else os.kill)(driver.pid, blow)
-    _, said = driver.communicate(timeout=180)
+    *_, last = specs = toy.plan(**wish)
+    with toy.held(last.seed):
+        driver = toy.start(workers=workers, **wish)
+        until(lambda: (toy.store.partial(last) / "checkpoint.json").exists())
+        # A terminal's Ctrl-C reaches every process of the command; a kill only the one that it is aimed at.
+        (os.killpg if blow == signal.SIGINT else os.kill)(driver.pid, blow)
+        _, said = driver.communicate(timeout=180)
     if blow == signal.SIGINT:
         assert driver.returncode == 130, said
         assert "interrupted: " in said
@@ -53,9 +55,9 @@ def test_a_killed_launch_is_taken_up_where_it_was(
         assert "nothing finished is lost, and the same command goes on from here" in said
     finished = {spec.address for spec in specs if toy.store.finished(spec)}
     before = len(toy.events())
-    code, outcome, said = toy.drive(**paused(0, 1, 2))
+    code, outcome, said = toy.drive(**wish)
     assert code == 0
-    assert results(toy, paused(0, 1, 2)) == expected
+    assert results(toy, wish) == expected
     assert finished <= set(outcome["reused"])
     assert not list(toy.store.root.glob("*/*/*.partial"))
     assert not list(toy.store.root.glob("*/*/*.lock"))

@@ -36,27 +36,32 @@ def moods(toy: Any, *names: str) -> list[Any]:
 def test_two_ray_workers_write_the_bytes_that_this_process_writes(toy: Any, tmp_path: Path) -> None:
     """Convolutions and matrix products included, whose last bits depend on the thread count; so do global generators.
 
-    One worker is killed in the middle of its run, which is made again and gives the same numbers.
+    Seeds that are made together are so there too, and one task. One worker is killed in the middle of its run, which is
+    made again and gives the same numbers.
     """
-    specs = toy.plan(papers=BOTH)
+    papers = ("batched", *BOTH)
+    specs = toy.plan(papers=papers)
     torch.set_num_threads(2)
     launch(specs, toy.store, progress=False)
     here = toy.rows()
-    assert len(here) == len(specs) == 10
-    code, outcome, said = on_ray(toy, tmp_path, papers=BOTH, workers=2)
-    assert (code, len(outcome["finished"])) == (0, 10), said
+    assert len(here) == len(specs) == 20
+    code, outcome, said = on_ray(toy, tmp_path, papers=papers, workers=2)
+    assert (code, len(outcome["finished"])) == (0, 20), said
     assert toy.rows() == here
     crashed = next(spec for spec in specs if getattr(spec.config, "crash", False))
     assert (toy.store.folder(crashed) / "crashed").exists()
-    assert sorted(toy.starts()) == sorted([*outcome["finished"], crashed.address])
+    silent = {spec.address for spec in specs if spec.experiment == "pupil"}
+    assert sorted(toy.starts()) == sorted([*(set(outcome["finished"]) - silent), crashed.address])
     assert any(line.startswith("start at 1 " + crashed.address) for line in toy.events())  # from its checkpoint
+    assert sorted(line.split()[1] for line in toy.events() if line.startswith("of ")) == ["2", "2", "3", "3", "3"]
     ended = [line for line in said.splitlines() if " started " not in line]
-    assert [line.startswith(f"[{n + 1}/10] finished") for n, line in enumerate(ended)] == [True] * 10, said
+    assert [line.startswith(f"[{n + 1}/20] finished") for n, line in enumerate(ended)] == [True] * 20, said
     assert [str(crashed) in line for line in ended if line.endswith(", resumed")] == [True]
-    # A run that is over before anyone looked is only said to have finished.
-    started = {line.partition(" started ")[2] for line in said.splitlines()} - {""}
-    assert started
-    assert started <= {str(spec) for spec in specs}
+    # A run that is over before anyone looked is only said to have finished; the first two are said to start at once.
+    started = [line.partition(" started ")[2] for line in said.splitlines() if " started " in line]
+    first, second = "batched/stacks() seed 0 and 2 more seeds", "batched/stacks() seed 3 and 1 more seeds"
+    assert (started[:2], started.count(first)) == ([first, second], 1)
+    assert set(started) <= {first, second, *map(str, specs)}
 
 
 def test_one_ray_worker_does_too_and_an_exception_there_fails_that_run_alone(toy: Any, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ NEW = ("new", "week11-foo", "--title", "Foo: a study", "--arxiv", "2401.01234")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = make_tree(tmp_path_factory.mktemp("tree"))
     before = files(tree)
-    made = repro(tree, *NEW)
+    made = repro(tree, *NEW, cold=True)
     assert made.returncode == 0, made.stdout + made.stderr
     said = made.stdout.splitlines()
     told = {line.removeprefix("wrote").strip() for line in said if line.startswith("wrote ")}
@@ -50,13 +50,14 @@ def test_its_test_passes(tree: Path) -> None:
 
 def test_it_keeps_the_rules_of_the_house(tree: Path) -> None:
     for command in (("check",), ("format", "--check")):
-        checked = python(tree, "-m", "ruff", *command, "--no-cache", "papers/foo", "tests")
+        checked = python(tree, "-m", "ruff", *command, "--no-cache", "papers/foo", "tests", cold=True)
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 @pytest.mark.slow
 def test_its_types_are_right(tree: Path) -> None:
-    typed = python(tree, "-m", "mypy", "--cache-dir", str(tree / "mypy"), "papers/foo", "tests/papers/foo")
+    types = ("mypy", "--cache-dir", str(tree / "mypy"), "papers/foo", "tests/papers/foo")
+    typed = python(tree, "-m", *types, cold=True)
     assert typed.returncode == 0, typed.stdout
 
 

@@ -1,4 +1,7 @@
-"""Several seeds as one run: each seed is what it is alone, wherever and with whichever others it is made."""
+"""Several seeds as one run: each seed is what it is alone, with whichever others it is made.
+
+That workers make them as this process does, `test_launch.py` sees.
+"""
 
 from __future__ import annotations
 
@@ -148,19 +151,24 @@ def test_a_killed_batch_starts_anew_without_those_that_are_finished(
     toy: Any, tmp_path: Path, until: Callable[..., None]
 ) -> None:
     wish = {"papers": ["batched"], "only": ["stacks"], "seeds": [0, 1, 2]}
-    quick, slow = (toy.plan(**wish, overrides={"pause": pause}) for pause in ("0", "0.3"))
-    launch(quick, toy.store, progress=False)
-    expected = [(toy.store.folder(spec) / "rows.csv").read_bytes() for spec in quick]
+    specs = toy.plan(**wish)
+    toy.store.root = tmp_path / "unbroken"
+    launch(specs, toy.store, progress=False)
+    expected = toy.rows()
+    assert len(set(expected.values())) == 3
+    toy.store.root = tmp_path / "runs"
     toy.log.unlink()
-    driver = toy.start(workers=0, overrides={"pause": "0.3"}, **wish)
-    until(lambda: (toy.store.partial(slow[2]) / "layer").exists())
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.wait()
-    code, outcome, said = toy.drive(workers=0, overrides={"pause": "0.3"}, **wish)
+    with toy.held(2):
+        driver = toy.start(workers=0, **wish)
+        until(lambda: (toy.store.partial(specs[2]) / "layer").exists())
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+    assert toy.rows() == {}
+    code, outcome, said = toy.drive(workers=0, **wish)
     assert (code, len(outcome["finished"])) == (0, 3), said
     assert batches(toy) == [3, 3]
-    assert [(toy.store.folder(spec) / "rows.csv").read_bytes() for spec in slow] == expected
-    for spec in slow:
+    assert toy.rows() == expected
+    for spec in specs:
         assert len((toy.store.folder(spec) / "metrics.jsonl").read_text().splitlines()) == spec.config.layers
     assert not list(toy.store.root.glob("*/*/*.partial"))
     assert not list(toy.store.root.glob("*/*/*.lock"))
@@ -173,23 +181,6 @@ def test_two_launches_at_once_make_every_seed_once(toy: Any) -> None:
     said = [driver.communicate(timeout=180) for driver in both]
     assert [driver.returncode for driver in both] == [0, 0], said
     assert len(toy.starts()) == len(set(toy.starts())) == 5
-
-
-def test_ray_and_this_process_give_the_same(toy: Any, tmp_path: Path) -> None:
-    specs = toy.plan(papers=["batched"])
-    launch(specs, toy.store, progress=False)
-    here = toy.rows()
-    assert len(here) == 10
-    toy.log.unlink()
-    toy.store.root = tmp_path / "ray"
-    toy.environment |= {"REPRO_RUNS": str(toy.store.root)}
-    code, outcome, said = toy.drive(papers=["batched"], workers=2)
-    assert (code, len(outcome["finished"])) == (0, 10), said
-    assert toy.rows() == here
-    assert batches(toy) == [2, 3]
-    assert sum(" finished " in line for line in said.splitlines()) == 10, "progress counts seeds"
-    assert "[10/10] finished" in said
-    assert sum(" started batched/stacks() seed 0 and 2 more seeds" in line for line in said.splitlines()) == 1
 
 
 def test_it_is_called_as_the_function_that_it_is(tmp_path: Path) -> None:

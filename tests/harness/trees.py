@@ -1,11 +1,14 @@
 """A working tree of its own with one new paper in it, for the tests of whole commands."""
 
+import atexit
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,11 +27,34 @@ def make_tree(folder: Path) -> Path:
     return folder
 
 
-def python(tree: Path, *arguments: str, said: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in `tree`, with the tree's own packages before the installed ones; `said` is its standard input."""
+@cache
+def warm() -> list[str]:
+    """What a command begins with to be a process that has the slow libraries already (`warm.py`), not Python's own."""
+    program, folder = str(Path(__file__).with_name("warm.py")), tempfile.mkdtemp(prefix="warm-")
+    atexit.register(shutil.rmtree, folder)
+    server = subprocess.Popen(
+        [sys.executable, program, "serve", f"{folder}/door"],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        stdin=subprocess.PIPE,  # ends with this process, and the server with it
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert server.stdout is not None
+    assert server.stdout.readline() == "open\n"
+    return [sys.executable, "-I", "-S", program, "enter", f"{folder}/door"]
+
+
+def python(
+    tree: Path, *arguments: str, said: str = "", cold: bool = False, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run Python in `tree`, with the tree's own packages before the installed ones; `said` is its standard input.
+
+    A `cold` process is Python's own from the start.
+    """
     clean = {name: value for name, value in os.environ.items() if not name.startswith("REPRO_")}
     return subprocess.run(
-        [sys.executable, *arguments],
+        [*([sys.executable] if cold else warm()), *arguments],
         cwd=tree,
         env={**clean, "OMP_NUM_THREADS": "1", "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(tree), **environment},
         input=said,
@@ -38,9 +64,9 @@ def python(tree: Path, *arguments: str, said: str = "", **environment: str) -> s
     )
 
 
-def repro(tree: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def repro(tree: Path, *arguments: str, cold: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `repro` in `tree`."""
-    return python(tree, "-m", "common.harness.cli", *arguments, **environment)
+    return python(tree, "-m", "common.harness.cli", *arguments, cold=cold, **environment)
 
 
 class Answer(NamedTuple):
@@ -69,10 +95,10 @@ json.dump(answers, sys.stdout)
 """
 
 
-def session(tree: Path, *commands: Sequence[str], **environment: str) -> list[Answer]:
-    """Run `repro` commands one after another in one process in `tree`, for torch is slow to import."""
+def session(tree: Path, *commands: Sequence[str], cold: bool = False, **environment: str) -> list[Answer]:
+    """Run `repro` commands one after another in one process in `tree`."""
     path = os.pathsep.join((str(tree), str(Path(__file__).parent)))
-    done = python(tree, "-c", SESSION, said=json.dumps(commands), **{"PYTHONPATH": path, **environment})
+    done = python(tree, "-c", SESSION, said=json.dumps(commands), cold=cold, **{"PYTHONPATH": path, **environment})
     assert done.returncode == 0, done.stderr
     return [Answer(*answer) for answer in json.loads(done.stdout)]
 

@@ -10,7 +10,7 @@ import torch
 
 from common.harness.studies.experiment import Grid, Resources, Row, Run, experiment
 from common.harness.studies.study import Study
-from toy.experiments import say
+from toy.experiments import hold, say
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ def stacks(config: Stack, seeds: tuple[int, ...], runs: tuple[Run, ...]) -> Sequ
             run.log(layer=layer, loss=float(each.square().mean()))
             (run.folder / "layer").write_text(str(layer))
             of_seed.append({"norm": float(each.norm()), "layer": layer})
+        for seed in seeds:
+            hold(seed)
         time.sleep(config.pause)
     for seed, run, each, of_seed in zip(seeds, runs, x, rows, strict=True):
         run.save_arrays(x=each)

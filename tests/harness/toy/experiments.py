@@ -17,6 +17,16 @@ from common.harness.studies.experiment import Grid, Need, Row, Run, experiment
 from common.harness.studies.study import Study
 
 
+def hold(seed: int) -> None:
+    """Wait for as long as the file that REPRO_TOY_HOLD names has this seed in it."""
+    while (told := os.environ.get("REPRO_TOY_HOLD")) and str(seed) in _text(Path(told)).split():
+        time.sleep(0.02)
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
 def say(event: str, run: Run) -> None:
     """Tell the test of an event, with this process and its parent."""
     if log := os.environ.get("REPRO_TOY_LOG"):
@@ -69,6 +79,7 @@ def walk(config: Walk, seed: int, run: Run) -> Sequence[Row]:
         checkpoint.with_suffix(".new").write_text(json.dumps(state))
         checkpoint.with_suffix(".new").replace(checkpoint)
         run.log(step=state["step"], loss=state["x"])
+        hold(seed)
         if config.crash and os.environ.get("REPRO_TOY_CRASH") and not (run.folder / "crashed").exists():
             (run.folder / "crashed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
