@@ -8,7 +8,7 @@ published is at hand. But the law of the data is known, and so its entropy: the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log
+from math import log, nextafter
 from typing import TYPE_CHECKING
 
 import torch
@@ -167,25 +167,42 @@ def _term(name: str, criterion: Criterion) -> Quantity:
     )
 
 
+def _excess(criterion: Criterion) -> Quantity:
+    return Quantity(
+        "bound less entropy",
+        swirl_bound,
+        at_end("excess"),
+        criterion,
+        metric=f"bound + log p(x) on fresh points; {ENTROPY}",
+        unit="bits/dim",
+    )
+
+
+MEMORISED = (
+    " At the end the loss on the training points themselves is within about a tenth of a bit of the entropy: the models "
+    "know their 1024 points by heart, and what fresh points cost more is that."
+)
+
 CLAIMS = (
+    Claim(
+        "swirl-above",
+        "VDM's bound on two-dimensional 8-bit data is above their entropy.",
+        "2107.00630, the authors' 2-D example",
+        (_excess(Criterion(nextafter(0.0, 1.0), reason="a bound: above the entropy, on points that are fresh")),),
+        presets=("small", "gpu"),
+        kind="ours",
+        excludes="a bound in nats, and one on the training points",
+        deviation=EXAMPLE,
+    ),
     Claim(
         "swirl-bound",
         "VDM learns a tight bound on two-dimensional 8-bit data, which stays above their entropy.",
         "2107.00630, the authors' 2-D example",
-        (
-            Quantity(
-                "bound less entropy",
-                swirl_bound,
-                at_end("excess"),
-                Criterion(0.0, 0.5, "above the entropy, and no further than half a bit"),
-                metric=f"bound + log p(x) on fresh points; {ENTROPY}",
-                unit="bits/dim",
-            ),
-        ),
+        (_excess(Criterion(0.0, 0.5, "above the entropy, and no further than half a bit")),),
         presets=("small", "gpu"),
         kind="ours",
         excludes="a bound in nats, and a model that was not trained",
-        deviation=EXAMPLE,
+        deviation=EXAMPLE + " Half a bit was set before any run of this length was seen." + MEMORISED,
     ),
     Claim(
         "swirl-ends",
@@ -198,7 +215,8 @@ CLAIMS = (
         presets=("small", "gpu"),
         kind="ours",
         excludes="a schedule that ends at a signal-to-noise ratio of 1, or begins where noise hides the grey levels",
-        deviation=EXAMPLE,
+        deviation=EXAMPLE + " The ends are learned, too: λ_max falls in training, and how far differs from model to "
+        "model. Some twenty of them would decide.",
     ),
 )
 

@@ -109,7 +109,9 @@ CLAIMS = (
         presets=("small",),
         headline=True,
         excludes="w = 1 in the place of the monotone weighting",
-        deviation=SCALED_DOWN,
+        deviation=SCALED_DOWN
+        + " On digits EDM-monotonic lies so near to the criterion that no number of seeds in reach "
+        "would decide it; on MNIST both hold.",
     ),
     Claim(
         "elbo-bits",

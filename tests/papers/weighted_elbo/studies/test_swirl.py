@@ -116,7 +116,9 @@ def planted(preset: str, **last: float) -> Any:
     ("excess", "expected"), [(0.2, "holds"), (-0.05, "fails"), (1.5, "fails"), (5.0, "fails"), (-3.6, "fails")]
 )
 def test_the_bound_is_above_the_entropy_and_near(preset: str, excess: float, expected: str) -> None:
-    assert verdict(OF["swirl-bound"], (swirl_bound, planted(preset, excess=excess))) == expected
+    rows = planted(preset, excess=excess)
+    assert verdict(OF["swirl-bound"], (swirl_bound, rows)) == expected
+    assert verdict(OF["swirl-above"], (swirl_bound, rows)) == ("holds" if excess > 0 else "fails")
 
 
 @pytest.mark.parametrize("term", ["prior", "reconstruction"])
