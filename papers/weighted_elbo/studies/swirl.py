@@ -179,8 +179,8 @@ def _excess(criterion: Criterion) -> Quantity:
 
 
 MEMORISED = (
-    " At the end the loss on the training points themselves is within about a tenth of a bit of the entropy: the models "
-    "know their 1024 points by heart, and what fresh points cost more is that."
+    " At the end the loss on the training points themselves is within about a tenth of a bit of the entropy: the "
+    "models know their 1024 points by heart, and what fresh points cost more is that."
 )
 
 CLAIMS = (
