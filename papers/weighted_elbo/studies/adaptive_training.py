@@ -157,7 +157,7 @@ def draw_loss(results: Results) -> MatplotlibFigure:
         mean, look = by_step.mean(), SCHEDULES[name]
         panel.plot(mean.index, mean, **look.line())
         panel.fill_between(mean.index, by_step.min(), by_step.max(), color=look.colour, alpha=0.2, lw=0)
-    panel.set(xlabel="training steps", ylabel="loss on test images", xscale="log", yscale="log")
+    panel.set(xlabel="training steps", ylabel="loss on test images", xlim=(0, None))
     legend(figure, columns=3)
     return finish(figure)
 
