@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import http.server
-import re
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +19,14 @@ from common.site.build import build as build_site
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser as AsyncBrowser
+    from playwright.async_api import BrowserContext as AsyncContext
     from playwright.async_api import Page as AsyncPage
     from playwright.sync_api import Browser, BrowserContext, Page
 
 ROOT = Path(__file__).parents[2]
 PHONE, DESKTOP = 390, 1280
+SCHEMES = ("light", "dark")
+OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -76,7 +78,7 @@ def launched() -> dict[str, Any]:
     """How Chromium is started; skips the test where there is none."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: install it to run the browser tests")
-    return {"executable_path": CHROMIUM, "args": ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]}
+    return {"executable_path": CHROMIUM, "args": ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", OFFLINE]}
 
 
 @dataclass
@@ -87,37 +89,24 @@ class Traffic:
     failed: list[str] = field(default_factory=list)
     console: list[str] = field(default_factory=list)
 
+    def taken(self) -> Traffic:
+        """What came until now; from here on it is counted anew."""
+        until_now = replace(self)
+        self.external, self.failed, self.console = [], [], []
+        return until_now
 
-def cut_off(context: BrowserContext, address: str) -> Traffic:
-    """Abort every request that leaves `address`, and take down what is aborted, fails or complains."""
+
+def listen(context: BrowserContext | AsyncContext, address: str) -> Traffic:
+    """Take down what leaves `address`, fails or complains in any page of `context`."""
     traffic = Traffic()
-
-    def abort(route: Any) -> None:
-        traffic.external.append(route.request.url)
-        route.abort()
-
-    context.route(elsewhere(address), abort)
-    listen(context, traffic)
+    at_home = (address, "data:", "blob:")
+    on: Any = context.on
+    on("request", lambda request: None if request.url.startswith(at_home) else traffic.external.append(request.url))
+    on("requestfailed", lambda request: traffic.failed.append(request.url))
+    on("response", lambda got: traffic.failed.append(f"{got.status} {got.url}") if got.status >= 400 else None)
+    on("console", lambda said: traffic.console.append(said.text) if said.type in ("error", "warning") else None)
+    on("weberror", lambda error: traffic.console.append(str(error.error)))
     return traffic
-
-
-def elsewhere(address: str) -> re.Pattern[str]:
-    """What every address but those of the site matches."""
-    return re.compile(f"^(?!{re.escape(address)})")
-
-
-def listen(context: Any, traffic: Traffic) -> None:
-    """Take down in `traffic` what fails or complains in any page of `context`."""
-    context.on("requestfailed", lambda request: traffic.failed.append(request.url))
-    context.on(
-        "response",
-        lambda response: traffic.failed.append(f"{response.status} {response.url}") if response.status >= 400 else None,
-    )
-    context.on(
-        "console",
-        lambda message: traffic.console.append(message.text) if message.type in ("error", "warning") else None,
-    )
-    context.on("weberror", lambda error: traffic.console.append(str(error.error)))
 
 
 @dataclass(frozen=True)
@@ -130,6 +119,8 @@ class Visit:
     formulas: dict[str, Any]
     phone_overflow: list[str]
     violations: list[str]
+    kinds: dict[str, list[int]]
+    """By rule of colour: how many kinds of text were judged, and how many texts there are of them."""
 
     def __str__(self) -> str:
         return f"{self.page} ({self.scheme})"
@@ -161,6 +152,37 @@ OVERFLOW = """() => {
 COLOUR_RULES = ("color-contrast", "link-in-text-block")
 """What the colour scheme can change. The other rules look at the document, the same in both, and at its layout."""
 
+ONE_OF_A_KIND = """rules => {
+  const numbers = new Map(), known = new WeakMap([[document, 0]]);
+  const kind = e => {
+    if (known.has(e)) return known.get(e);
+    const s = getComputedStyle(e);
+    const name = e.parentElement?.closest('math') ? '' : [e.localName, ...e.classList].join('.');
+    const key = [kind(e.parentNode), name, s.color, s.backgroundColor, s.backgroundImage, s.opacity, s.filter,
+      s.fontSize, s.fontWeight, s.textShadow, s.textDecorationLine, s.borderBottom, s.position].join('|');
+    if (!numbers.has(key)) numbers.set(key, numbers.size + 1);
+    known.set(e, numbers.get(key));
+    return known.get(e);
+  };
+  window.kinds = {};
+  for (const rule of axe._audit.rules.filter(rule => rules.includes(rule.id))) {
+    const [seen, matches] = [new Set(), rule.matches];
+    const count = window.kinds[rule.id] = [0, 0];
+    rule.matches = (e, ...rest) => {
+      if (!matches.call(rule, e, ...rest)) return false;
+      count[1] += 1;
+      if (seen.has(kind(e))) return false;
+      count[0] = seen.add(kind(e)).size;
+      return true;
+    };
+  }
+}"""
+"""Of all texts of a kind axe judges the first that it would judge. A page has thousands of texts and some 200 kinds.
+
+A kind is all that a contrast is computed from (colours, grounds, sizes), and the tags and classes, of a text and of all
+that it stands in; the parts of one formula differ in the former alone.
+"""
+
 
 OPEN = """() => {
   document.querySelectorAll('article details').forEach(details => { details.open = true; });
@@ -170,8 +192,11 @@ OPEN = """() => {
 }"""
 """Everything that a reader may unfold is unfolded: rows behind a click are read, too."""
 
-SIDE_BY_SIDE = 3
-"""Pages that are open at once: one per core, and one that waits."""
+NO_WORKER = "window.Worker = class extends EventTarget { postMessage() {} terminate() {} }"
+"""Search alone has a worker, which reads an index of the whole site for every page; it has a test of its own."""
+
+SIDE_BY_SIDE = 2
+"""Pages that are open at once: one per core."""
 
 
 @pytest.fixture(scope="session")
@@ -189,7 +214,7 @@ def visits(build: Build, address: str) -> list[Visit]:
 async def _visit_all(pages: Sequence[str], address: str, options: dict[str, Any]) -> list[Visit]:
     from playwright.async_api import async_playwright
 
-    waiting = [(page, scheme) for page in pages for scheme in ("light", "dark")]
+    waiting = [(page, scheme) for page in pages for scheme in SCHEMES]
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(**options)
         parts = await asyncio.gather(*(_visit_some(browser, address, waiting) for _ in range(SIDE_BY_SIDE)))
@@ -198,57 +223,58 @@ async def _visit_all(pages: Sequence[str], address: str, options: dict[str, Any]
 
 
 async def _visit_some(browser: AsyncBrowser, address: str, waiting: list[tuple[str, str]]) -> list[Visit]:
-    """Take pages off `waiting` until none is left, each in a context of its own."""
+    """Take pages off `waiting` until none is left, all in one tab: a new one for every page is the dearer half."""
+    context = await browser.new_context(reduced_motion="reduce")
+    await context.add_init_script(NO_WORKER)
+    traffic = listen(context, address)
+    page = await context.new_page()
     found = []
     while waiting:
         name, scheme = waiting.pop()
-        context = await browser.new_context(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
-        found.append(await _visit(await context.new_page(), address, name, scheme))
-        await context.close()
+        await page.goto("about:blank")
+        traffic.taken()  # what the page before had still under way
+        await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        found.append(await _visit(page, traffic, address, name, scheme))
     return found
 
 
-async def _visit(page: AsyncPage, address: str, name: str, scheme: str) -> Visit:
-    traffic = Traffic()
+async def _visit(page: AsyncPage, traffic: Traffic, address: str, name: str, scheme: str) -> Visit:
+    from axe_playwright_python.base import AXE_SCRIPT
 
-    async def abort(route: Any) -> None:
-        traffic.external.append(route.request.url)
-        await route.abort()
-
-    await page.context.route(elsewhere(address), abort)
-    listen(page.context, traffic)
     await page.set_viewport_size({"width": DESKTOP, "height": 900})
     await page.goto(address + name, wait_until="load")
     await page.evaluate("document.fonts.ready.then(() => true)")
     await page.evaluate(OPEN)
     formulas = await page.evaluate(FORMULAS)
+    await page.evaluate(AXE_SCRIPT)
+    await page.evaluate(ONE_OF_A_KIND, COLOUR_RULES)
     violations = await _violations(page, only=COLOUR_RULES if scheme == "dark" else ())
+    kinds = await page.evaluate("window.kinds")
     await page.set_viewport_size({"width": PHONE, "height": 844})
     overflow = await page.evaluate(OVERFLOW)
     if scheme == "light":
         violations += await _violations(page, without=COLOUR_RULES)
-    return Visit(name, scheme, traffic, formulas, overflow, sorted(set(violations)))
+    return Visit(name, scheme, traffic.taken(), formulas, overflow, sorted(set(violations)), kinds)
 
 
 @pytest.fixture
 def opened(address: str, browser: Browser) -> Iterator[tuple[Page, Traffic]]:
     """An empty desktop page with the network cut off, and what goes wrong on it."""
     context = browser.new_context(viewport={"width": DESKTOP, "height": 900}, base_url=address, reduced_motion="reduce")
-    traffic = cut_off(context, address)
+    traffic = listen(context, address)
     yield context.new_page(), traffic
     context.close()
 
 
 async def _violations(page: AsyncPage, only: Sequence[str] = (), without: Sequence[str] = ()) -> list[str]:
-    from axe_playwright_python.async_playwright import Axe
-
     options: dict[str, Any] = {"resultTypes": ["violations"]}
     if only:
         options["runOnly"] = {"type": "rule", "values": list(only)}
     if without:
         options["rules"] = {rule: {"enabled": False} for rule in without}
+    found = await page.evaluate("options => axe.run(options).then(results => results.violations)", options)
     return [
         f"{violation['id']}: {node['html'][:160]} [{node.get('failureSummary', '')[:300]}]"
-        for violation in (await Axe().run(page, options=options)).response["violations"]
+        for violation in found
         for node in violation["nodes"]
     ]
