@@ -225,7 +225,7 @@ def test_search_finds_a_page_without_a_network(opened: tuple[Page, Traffic]) -> 
     page.goto("")
     page.keyboard.press("/")
     page.keyboard.type("preconditioning", delay=5)
-    page.locator(".md-search-result__item a").first.wait_for(timeout=10_000)
+    page.locator(".md-search-result__item a").first.wait_for(timeout=60_000)
     links = page.locator(".md-search-result__item a")
     assert any("01-edm" in (links.nth(i).get_attribute("href") or "") for i in range(links.count()))
     assert traffic.external == []
