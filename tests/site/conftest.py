@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import http.server
-import re
+import os
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -20,11 +21,14 @@ from common.site.build import build as build_site
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser as AsyncBrowser
+    from playwright.async_api import BrowserContext as AsyncContext
     from playwright.async_api import Page as AsyncPage
     from playwright.sync_api import Browser, BrowserContext, Page
 
 ROOT = Path(__file__).parents[2]
 PHONE, DESKTOP = 390, 1280
+Scheme = Literal["dark", "light"]
+OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -53,13 +57,20 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="session")
-def address(build: Build) -> Iterator[str]:
-    """The address at which the built site is served."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(build.folder)))
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address at which `folder` is served."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def address(build: Build) -> Iterator[str]:
+    """The address at which the built site is served."""
+    with served(build.folder) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +87,7 @@ def launched() -> dict[str, Any]:
     """How Chromium is started; skips the test where there is none."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: install it to run the browser tests")
-    return {"executable_path": CHROMIUM, "args": ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]}
+    return {"executable_path": CHROMIUM, "args": ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", OFFLINE]}
 
 
 @dataclass
@@ -87,42 +98,29 @@ class Traffic:
     failed: list[str] = field(default_factory=list)
     console: list[str] = field(default_factory=list)
 
+    def taken(self) -> Traffic:
+        """What came until now; from here on it is counted anew."""
+        until_now = replace(self)
+        self.external, self.failed, self.console = [], [], []
+        return until_now
 
-def cut_off(context: BrowserContext, address: str) -> Traffic:
-    """Abort every request that leaves `address`, and take down what is aborted, fails or complains."""
+
+def listen(context: BrowserContext | AsyncContext, address: str) -> Traffic:
+    """Take down what leaves `address`, fails or complains in any page of `context`."""
     traffic = Traffic()
-
-    def abort(route: Any) -> None:
-        traffic.external.append(route.request.url)
-        route.abort()
-
-    context.route(elsewhere(address), abort)
-    listen(context, traffic)
+    at_home = (address, "data:", "blob:")
+    on: Any = context.on
+    on("request", lambda request: None if request.url.startswith(at_home) else traffic.external.append(request.url))
+    on("requestfailed", lambda request: traffic.failed.append(request.url))
+    on("response", lambda got: traffic.failed.append(f"{got.status} {got.url}") if got.status >= 400 else None)
+    on("console", lambda said: traffic.console.append(said.text) if said.type in ("error", "warning") else None)
+    on("weberror", lambda error: traffic.console.append(str(error.error)))
     return traffic
-
-
-def elsewhere(address: str) -> re.Pattern[str]:
-    """What every address but those of the site matches."""
-    return re.compile(f"^(?!{re.escape(address)})")
-
-
-def listen(context: Any, traffic: Traffic) -> None:
-    """Take down in `traffic` what fails or complains in any page of `context`."""
-    context.on("requestfailed", lambda request: traffic.failed.append(request.url))
-    context.on(
-        "response",
-        lambda response: traffic.failed.append(f"{response.status} {response.url}") if response.status >= 400 else None,
-    )
-    context.on(
-        "console",
-        lambda message: traffic.console.append(message.text) if message.type in ("error", "warning") else None,
-    )
-    context.on("weberror", lambda error: traffic.console.append(str(error.error)))
 
 
 @dataclass(frozen=True)
 class Visit:
-    """A page in one colour scheme: traffic, formulas, widths and accessibility."""
+    """A page in one colour scheme: formulas, widths and accessibility; and the page's traffic, of both schemes."""
 
     page: str
     scheme: str
@@ -130,6 +128,8 @@ class Visit:
     formulas: dict[str, Any]
     phone_overflow: list[str]
     violations: list[str]
+    texts: dict[str, int]
+    """How many texts axe looked at for their contrast, and how many it judged: one of each kind."""
 
     def __str__(self) -> str:
         return f"{self.page} ({self.scheme})"
@@ -161,35 +161,101 @@ OVERFLOW = """() => {
 COLOUR_RULES = ("color-contrast", "link-in-text-block")
 """What the colour scheme can change. The other rules look at the document, the same in both, and at its layout."""
 
+ONE_OF_A_KIND = """() => {
+  const numbers = new Map(), known = new WeakMap([[document, 0]]);
+  const kind = e => {
+    if (known.has(e)) return known.get(e);
+    const s = getComputedStyle(e);
+    const name = e.parentElement?.closest('math') ? '' : [e.localName, ...e.classList].join('.');
+    const key = [kind(e.parentNode), name, s.color, s.backgroundColor, s.backgroundImage, s.opacity, s.filter,
+      s.fontSize, s.fontWeight, s.textShadow, s.position].join('|');
+    if (!numbers.has(key)) numbers.set(key, numbers.size + 1);
+    known.set(e, numbers.get(key));
+    return known.get(e);
+  };
+  const rule = axe._audit.rules.find(rule => rule.id === 'color-contrast'), matches = rule.original ??= rule.matches;
+  const check = axe._audit.checks['color-contrast'], silent = {data() {}, relatedNodes() {}};
+  const judged = new Set();
+  window.texts = {all: 0, judged: 0};
+  rule.matches = (e, node, context) => {
+    if (!matches.call(rule, e, node, context)) return false;
+    texts.all += 1;
+    if (axe.commons.text.visibleVirtual(node, false, true).length === 1 || judged.has(kind(e))) return false;
+    texts.judged += 1;
+    const fine = check.evaluate.call(silent, e, check.options, node, context);
+    if (fine !== undefined) judged.add(kind(e));
+    return fine === false;
+  };
+}"""
+"""Of all texts of a kind axe judges the contrast of the first that it can judge. A page has thousands of texts and some
+200 kinds.
+
+A kind is what a contrast is computed from (colours, grounds, sizes), and the tags and classes, of a text and of all
+that it stands in; the parts of one formula differ in the former alone. A single letter breaks no rule for axe, whatever
+its contrast: it may be no text. What passes is left out before the rule is applied: thousands of results take longer.
+"""
+
 
 OPEN = """() => {
   document.querySelectorAll('article details').forEach(details => { details.open = true; });
   const style = document.createElement('style');
-  style.textContent = '.md-typeset .tabbed-block { display: block !important }';
+  style.textContent = '.md-typeset .tabbed-block { display: block !important } * { transition: none !important }';
   document.head.append(style);
 }"""
-"""Everything that a reader may unfold is unfolded: rows behind a click are read, too."""
+"""Everything that a reader may unfold is unfolded: rows behind a click are read, too. Colours change at once."""
 
-SIDE_BY_SIDE = 3
-"""Pages that are open at once: one per core, and one that waits."""
+NO_WORKER = "window.Worker = class extends EventTarget { postMessage() {} terminate() {} }"
+"""Search alone has a worker, which reads an index of the whole site for every page; it has a test of its own."""
+
+SIDE_BY_SIDE = 2
+"""Pages that are open at once: one per core."""
 
 
 @pytest.fixture(scope="session")
 def visits(build: Build, address: str) -> list[Visit]:
+    return visited(build.pages(), address)
+
+
+@pytest.fixture(scope="session")
+def faulty_visits(build: Build, tmp_path_factory: pytest.TempPathFactory) -> list[Visit]:
+    """A page in both colour schemes that has every fault which a visit should find."""
+    folder = tmp_path_factory.mktemp("faulty") / "site"
+    shutil.copytree(build.folder, folder, copy_function=os.link)
+    page = folder / "notation" / "index.html"
+    text = page.read_text(encoding="utf-8")
+    page.unlink()  # the site's own is another link to the same file
+    page.write_text(text.replace("</article>", FAULTS + "</article>"), encoding="utf-8")
+    with served(folder) as address:
+        return visited(["notation/index.html"], address)
+
+
+FAULTS = f"""
+<style>.dim {{ color: #777 }} [data-md-color-scheme=slate] .night {{ color: #445 }}</style>
+<table><tbody>{"<tr><td>as</td><td>all</td></tr>" * 199}
+<tr><td id="cell" style="color: #777">but</td><td id="class" class="dim">one</td></tr></tbody></table>
+<p><math><mi>x</mi><mtext id="formula" style="color: #777">max</mtext></math> <span id="night" class="night">or</span>
+<span style="opacity: 0.6">pale, and <em id="pale">in it</em></span>, $x_0$ <img id="mute" src="../search/none.png"></p>
+<div style="width: 600px">wide</div>
+<img src="http://192.0.2.1/a.png" alt="a number"> <img src="https://elsewhere.example/b.png" alt="a name">
+<script>console.error("said"); throw new Error("thrown")</script>
+"""
+
+
+def visited(pages: Sequence[str], address: str) -> list[Visit]:
     """Every page in both colour schemes, with the network cut off.
 
     Axe applies all its rules on a desktop in light, those of colour in dark, and those of layout on a phone.
     """
     options = launched()
     with ThreadPoolExecutor(1) as beside:  # the loop that playwright may run in this thread
-        found = beside.submit(lambda: asyncio.run(_visit_all(build.pages(), address, options))).result()
+        found = beside.submit(lambda: asyncio.run(_visit_all(pages, address, options))).result()
     return sorted(found, key=str)
 
 
 async def _visit_all(pages: Sequence[str], address: str, options: dict[str, Any]) -> list[Visit]:
     from playwright.async_api import async_playwright
 
-    waiting = [(page, scheme) for page in pages for scheme in ("light", "dark")]
+    waiting = list(pages)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(**options)
         parts = await asyncio.gather(*(_visit_some(browser, address, waiting) for _ in range(SIDE_BY_SIDE)))
@@ -197,58 +263,75 @@ async def _visit_all(pages: Sequence[str], address: str, options: dict[str, Any]
     return [visit for part in parts for visit in part]
 
 
-async def _visit_some(browser: AsyncBrowser, address: str, waiting: list[tuple[str, str]]) -> list[Visit]:
-    """Take pages off `waiting` until none is left, each in a context of its own."""
+async def _visit_some(browser: AsyncBrowser, address: str, waiting: list[str]) -> list[Visit]:
+    """Take pages off `waiting` until none is left, all in one tab: a new one for every page costs more than a page."""
+    context = await browser.new_context(reduced_motion="reduce")
+    context.set_default_timeout(120_000)  # also where all cores are busy
+    await context.add_init_script(NO_WORKER)
+    traffic = listen(context, address)
+    page = await context.new_page()
     found = []
     while waiting:
-        name, scheme = waiting.pop()
-        context = await browser.new_context(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
-        found.append(await _visit(await context.new_page(), address, name, scheme))
-        await context.close()
+        name = waiting.pop()
+        await page.goto("about:blank")
+        traffic.taken()  # what the page before had still under way
+        found += await _visit(page, traffic, address, name)
     return found
 
 
-async def _visit(page: AsyncPage, address: str, name: str, scheme: str) -> Visit:
-    traffic = Traffic()
+async def _visit(page: AsyncPage, traffic: Traffic, address: str, name: str) -> list[Visit]:
+    """Opened in the dark, since the other tests open pages in light; then it is turned to light."""
+    from axe_playwright_python.base import AXE_SCRIPT
 
-    async def abort(route: Any) -> None:
-        traffic.external.append(route.request.url)
-        await route.abort()
-
-    await page.context.route(elsewhere(address), abort)
-    listen(page.context, traffic)
     await page.set_viewport_size({"width": DESKTOP, "height": 900})
+    await page.emulate_media(color_scheme="dark")
     await page.goto(address + name, wait_until="load")
     await page.evaluate("document.fonts.ready.then(() => true)")
     await page.evaluate(OPEN)
-    formulas = await page.evaluate(FORMULAS)
-    violations = await _violations(page, only=COLOUR_RULES if scheme == "dark" else ())
+    await page.evaluate(AXE_SCRIPT)
+    seen: dict[Scheme, dict[str, Any]] = {"dark": {}, "light": {}}
+    for scheme, found in seen.items():
+        await _turn(page, scheme)
+        found["formulas"] = await page.evaluate(FORMULAS)
+        await page.evaluate(ONE_OF_A_KIND)
+        found["violations"] = await _violations(page, only=COLOUR_RULES if scheme == "dark" else ())
+        found["texts"] = await page.evaluate("texts")
     await page.set_viewport_size({"width": PHONE, "height": 844})
-    overflow = await page.evaluate(OVERFLOW)
-    if scheme == "light":
-        violations += await _violations(page, without=COLOUR_RULES)
-    return Visit(name, scheme, traffic, formulas, overflow, sorted(set(violations)))
+    seen["light"]["violations"] += await _violations(page, without=COLOUR_RULES)
+    for scheme, found in reversed(seen.items()):
+        await _turn(page, scheme)
+        found["phone_overflow"] = await page.evaluate(OVERFLOW)
+    await page.evaluate("localStorage.clear()")  # the theme remembers what was taken
+    noticed = traffic.taken()
+    return [Visit(name, scheme, noticed, **found) for scheme, found in seen.items()]
+
+
+async def _turn(page: AsyncPage, scheme: Scheme) -> None:
+    """The system turns to a colour scheme, and the reader takes it by the theme's button."""
+    await page.emulate_media(color_scheme=scheme)
+    name = {"dark": "slate", "light": "default"}[scheme]
+    await page.evaluate("name => document.querySelector(`input[data-md-color-scheme=${name}]`).click()", name)
+    await page.wait_for_function("name => document.body.dataset.mdColorScheme === name", arg=name)
 
 
 @pytest.fixture
 def opened(address: str, browser: Browser) -> Iterator[tuple[Page, Traffic]]:
     """An empty desktop page with the network cut off, and what goes wrong on it."""
     context = browser.new_context(viewport={"width": DESKTOP, "height": 900}, base_url=address, reduced_motion="reduce")
-    traffic = cut_off(context, address)
+    traffic = listen(context, address)
     yield context.new_page(), traffic
     context.close()
 
 
 async def _violations(page: AsyncPage, only: Sequence[str] = (), without: Sequence[str] = ()) -> list[str]:
-    from axe_playwright_python.async_playwright import Axe
-
     options: dict[str, Any] = {"resultTypes": ["violations"]}
     if only:
         options["runOnly"] = {"type": "rule", "values": list(only)}
     if without:
         options["rules"] = {rule: {"enabled": False} for rule in without}
+    found = await page.evaluate("options => axe.run(options).then(results => results.violations)", options)
     return [
         f"{violation['id']}: {node['html'][:160]} [{node.get('failureSummary', '')[:300]}]"
-        for violation in (await Axe().run(page, options=options)).response["violations"]
+        for violation in found
         for node in violation["nodes"]
     ]

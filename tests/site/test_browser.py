@@ -59,6 +59,33 @@ def test_axe_finds_no_violation(visits: list[Visit]) -> None:
     assert {str(visit): visit.violations for visit in visits if visit.violations} == {}
 
 
+def test_axe_looks_at_every_text_and_judges_one_of_each_kind(visits: list[Visit]) -> None:
+    for visit in visits:
+        assert 10 <= visit.texts["judged"] <= visit.texts["all"], str(visit)
+    assert sum(visit.texts["all"] for visit in visits) > 10_000
+
+
+def test_a_visit_finds_every_fault(faulty_visits: list[Visit]) -> None:
+    """Contrast also where one cell in 400, one part of a formula or one scheme has another colour."""
+    dark, light = faulty_visits
+    assert (dark.scheme, light.scheme) == ("dark", "light")
+    for visit in faulty_visits:
+        assert {"http://192.0.2.1/a.png", "https://elsewhere.example/b.png"} == set(visit.traffic.external)
+        assert any("404" in fault and "none.png" in fault for fault in visit.traffic.failed)
+        assert {"said", "thrown"} <= set(visit.traffic.console)
+        assert visit.formulas["raw"] == ["$x_0$"]
+        assert visit.phone_overflow
+    faint = {"cell", "class", "formula"}
+    assert _found(dark, "color-contrast") == {*faint, "night"}
+    assert _found(light, "color-contrast") == {*faint, "pale"}
+    assert _found(light, "image-alt") == {"mute"}
+
+
+def _found(visit: Visit, rule: str) -> set[str]:
+    """The ids of what breaks the rule."""
+    return set(re.findall(rf'^{rule}: <[^>]* id="(\w+)"', "\n".join(visit.violations), re.MULTILINE))
+
+
 def test_results_can_be_filtered_by_keyboard(opened: tuple[Page, Traffic]) -> None:
     page, traffic = opened
     page.goto("results/")
@@ -198,7 +225,7 @@ def test_search_finds_a_page_without_a_network(opened: tuple[Page, Traffic]) -> 
     page.goto("")
     page.keyboard.press("/")
     page.keyboard.type("preconditioning", delay=5)
-    page.locator(".md-search-result__item a").first.wait_for(timeout=10_000)
+    page.locator(".md-search-result__item a").first.wait_for(timeout=60_000)
     links = page.locator(".md-search-result__item a")
     assert any("01-edm" in (links.nth(i).get_attribute("href") or "") for i in range(links.count()))
     assert traffic.external == []
