@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from common.harness.runs import today
 from common.harness.runs.fingerprint import Code, Unit, fingerprint
 from common.harness.studies import experiment as protocol
+from common.harness.studies.paper import discover
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -508,7 +510,20 @@ def test_in_a_generated_tree_an_edit_is_seen_by_those_who_reach_it(tmp_path: Pat
         assert stale == {each for each in before if name in reachable(graph, each) - {each}}, name
 
 
-@pytest.mark.parametrize("slug", sorted(card.parent.name for card in (ROOT / "papers").glob("*/paper.py")))
+SLUGS = sorted(card.parent.name for card in (ROOT / "papers").glob("*/paper.py"))
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_what_is_read_from_files_alone_is_what_runs_record_for_every_experiment(slug: str) -> None:
+    """Also where studies share an experiment that is made in a module beside them."""
+    paper = discover()[slug]
+    from_files = today.fingerprints(paper)
+    assert {name: from_files.get(name) for name in paper.experiments} == {
+        name: fingerprint(each) for name, each in paper.experiments.items()
+    }
+
+
+@pytest.mark.parametrize("slug", SLUGS)
 def test_papers_take_nothing_of_the_harness_but_the_protocol(slug: str) -> None:
     """So the harness need not count: what it gives to an experiment decides no number."""
     code = Code({name: ROOT / name for name in ("common", "papers")})
