@@ -17,8 +17,9 @@
     edm-monotonic  EDM-monotonic         that of EDM, constant below its peak             yes
 
 and of the objectives of flow matching on the VP path: `fm-vp` has β(t(λ)), monotone; `score` that of DDPM; `scoreflow`
-has 1: it is the ELBO. (Table 1; VP, P2 at another γ and flow matching's are our algebra.) A w is called monotone where
-it never rises with λ. All are functions of λ, elementwise and float64. None holds −dλ/dt: that belongs to the schedule.
+has 1: it is the ELBO. (Table 1; VP, the truncated SNR and flow matching's on VP are our algebra.) A w is called
+monotone where it never rises with λ. All are functions of λ, elementwise and float64. None holds −dλ/dt: that belongs
+to the schedule.
 """
 
 from __future__ import annotations

@@ -202,7 +202,7 @@ CLAIMS = (
         presets=("small", "gpu"),
         headline=True,
         excludes="any other method in its place, or one as good as it",
-        deviation=SCALED_DOWN + " Score matching with four evaluations is close; some fifteen seeds would decide it.",
+        deviation=SCALED_DOWN,
     ),
 )
 

@@ -243,12 +243,12 @@ def _variance(law: str) -> tuple[Quantity, ...]:
 LINEAR = "The network is the best linear denoiser, and the weighting the sigmoid with k = 2; λ from −8 to 8."
 
 
-def _claims(law: str, suffix: str, data: str, presets: tuple[str, ...]) -> tuple[Claim, Claim]:
+def _claims(law: str, suffix: str, where: str, data: str, presets: tuple[str, ...]) -> tuple[Claim, Claim]:
     """That the loss is the same under every schedule, and which has less variance, on one law of the data."""
     return (
         Claim(
             f"schedule-invariance{suffix}",
-            "Given the weighting, the loss does not depend on the noise schedule between its endpoints.",
+            f"Given the weighting, the loss {where} does not depend on the noise schedule between its endpoints.",
             "Section 3.2",
             (*_invariance(law), _agreement(law)),
             presets=presets,
@@ -258,7 +258,7 @@ def _claims(law: str, suffix: str, data: str, presets: tuple[str, ...]) -> tuple
         ),
         Claim(
             f"adaptive-variance{suffix}",
-            "The adaptive noise schedule lowers the variance of the loss.",
+            f"The adaptive noise schedule lowers the variance of the loss {where}.",
             "Section 3.2",
             _variance(law),
             presets=presets,
@@ -268,8 +268,8 @@ def _claims(law: str, suffix: str, data: str, presets: tuple[str, ...]) -> tuple
     )
 
 
-_PLANE = _claims("plane", "", "Eight Gaussians in the plane.", ("quick", "small"))
-_DIGITS = _claims("digits", "-digits", "Digits.", ("small",))
+_PLANE = _claims("plane", "", "in the plane", "Eight Gaussians in the plane.", ("quick", "small"))
+_DIGITS = _claims("digits", "-digits", "on digits", "Digits.", ("small",))
 CLAIMS = (_PLANE[0], _DIGITS[0], _PLANE[1], _DIGITS[1])
 
 

@@ -250,7 +250,8 @@ FIGURES = (
     Figure(
         "swirl",
         "The training points of one run, and samples of its model, on the plane of whole numbers from 0 to 255.",
-        "Samples are drawn by ancestral sampling in 200 steps. Nearly all lie on the arms of the swirl, as the points do.",
+        "Samples are drawn by ancestral sampling in 200 steps. Nearly all lie on the arms of the swirl, as the points "
+        "do.",
         (swirl_bound,),
         draw_swirl,
     ),
