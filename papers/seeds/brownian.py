@@ -87,11 +87,11 @@ class BrownianPath:
         Raises ValueError for an interval whose ends are not on the grid, or a rate that is neither −1 nor 1.
         """
         nodes = self.grid.tolist()
-        cells = [min(b - a for a, b in zip(nodes, nodes[1:], strict=False)) * 1e-4]
+        tolerance = 1e-4 * float(self.grid.diff().min())
 
         def index(value: float) -> int:
-            place = int(torch.searchsorted(self.grid, value - cells[0]))
-            if place == len(nodes) or abs(nodes[place] - value) > cells[0]:
+            place = int(torch.searchsorted(self.grid, value - tolerance))
+            if place == len(nodes) or abs(nodes[place] - value) > tolerance:
                 raise ValueError(f"λ = {value:g} is not on the grid of the Brownian path; draw it on a finer one")
             return place
 
@@ -109,4 +109,6 @@ class BrownianPath:
 
 def _covariance(h: Tensor) -> Tensor:
     """Of (N_{−1}, N_{+1}) over cells of lengths h (M,): (M, 2, 2)."""
-    return torch.stack([torch.stack([-torch.expm1(-2 * h), 2 * h], -1), torch.stack([2 * h, torch.expm1(2 * h)], -1)], -2)
+    return torch.stack(
+        [torch.stack([-torch.expm1(-2 * h), 2 * h], -1), torch.stack([2 * h, torch.expm1(2 * h)], -1)], -2
+    )

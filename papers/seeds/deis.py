@@ -27,8 +27,8 @@ from papers.seeds.multistep import Multistep
 from papers.seeds.runge_kutta import Tableau
 
 Quadrature = Callable[[GaussianPath, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""`quadrature(path, t, t_next) -> (times, weights)`, (N, Q) each, with Σ weights f(times) ≈ α(t_next) ∫ f dρ for each of
-the N steps from t to t_next."""
+"""`quadrature(path, t, t_next) -> (times, weights)`, (N, Q) each: Σ weights f(times) ≈ α(t_next) ∫ f dρ for each of the
+N steps from t to t_next."""
 Coordinate = Callable[[GaussianPath, Tensor], Tensor]
 """In what the polynomial is one: `in_t`, `in_rho` or `in_lambda`."""
 

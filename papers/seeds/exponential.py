@@ -247,7 +247,9 @@ def checked(form: Form, times: Tensor | Sequence[float]) -> Tensor:
         raise ValueError(f"times must decrease, and not below 0: {times.tolist()}")
     for name, values in (("α", form.alpha(times)), ("σ", form.sigma(times)[: _positive(times)])):
         if bad := [(float(t), float(v)) for t, v in zip(times, values, strict=False) if not v > 0]:
-            raise ValueError(f"{name} must be above 0 at every time of the grid; at t = {bad[0][0]:g} it is {bad[0][1]:g}")
+            raise ValueError(
+                f"{name} must be above 0 at every time of the grid; at t = {bad[0][0]:g} it is {bad[0][1]:g}"
+            )
     if not bool(form.half_log_snr(times[: _positive(times)]).diff().gt(0).all()):
         raise ValueError("times are too close: the log-SNR does not increase from each to the next")
     return times

@@ -5,7 +5,7 @@ The denoiser of N(μ, s²) is affine in x, and so is every solver here in its st
     x_end = factor x_start + offset + Σ_k c_k z_k,      z_k independent.
 
 The coefficients are read from the solver itself: it is run on a batch whose rows are x_start = 1, the offset, and each
-normal in turn, with all else zero. So its mean and variance, and with them its weak error on this law, are exact numbers.
+normal in turn, with all else zero. So its mean and variance, and its weak error on this law, are exact numbers.
 """
 
 from __future__ import annotations

@@ -50,7 +50,9 @@ def stages(form: Form, times: Tensor | Sequence[float], fractions: Sequence[floa
     """
     c = torch.tensor(fractions, dtype=torch.float64)
     if c[0] != 0 or c[-1] != 1 or not bool((c.diff() > 0).all()):
-        raise ValueError(f"the stages lie at fractions {tuple(fractions[1:-1])} of a step; they must rise between 0 and 1")
+        raise ValueError(
+            f"the stages lie at fractions {tuple(fractions[1:-1])} of a step; they must rise between 0 and 1"
+        )
     t, denoise = split(checked(form, times))
     half_log_snr = form.half_log_snr(t)
     nodes = half_log_snr[:-1, None] + c * half_log_snr.diff()[:, None]
@@ -71,7 +73,10 @@ def shared_noise(form: Form, read_at: Tensor, nodes: Tensor) -> Tensor:
 
 
 def exponential_tableau(
-    form: Form, times: Tensor | Sequence[float], fractions: Sequence[float], weights: Callable[[Tensor], list[list[Tensor]]]
+    form: Form,
+    times: Tensor | Sequence[float],
+    fractions: Sequence[float],
+    weights: Callable[[Tensor], list[list[Tensor]]],
 ) -> Tableau:
     """The tableau of an exponential integrator with stages at `fractions` of a step in λ.
 

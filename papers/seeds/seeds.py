@@ -10,9 +10,9 @@ the symbols of `exponential.py`, with u and w at r h, or c_2 h and c_3 h, of a s
               w   = P x_s + g_w [w_0(c_3 h) F_s + (c_3/c_2) w_1(c_3 h) (F_u − F_s)] + noise
               x_t = P x_s + g_t [w_0(h) F_s + (1/c_3) w_1(h) (F_w − F_s)] + noise
 
-The noise of u, w and x_t is that of one Brownian path at three times. Each function takes a form, `DataPrediction(path)`,
-`NoisePrediction(path)` or `EDMPrediction(sigma_data)`, and gives a `Tableau` for `run`. With a form of the ODE the same
-functions give DPM-Solver-1, 2 and 3 (and in data prediction DPM-Solver++).
+The noise of u, w and x_t is that of one Brownian path at three times. Each function takes a form,
+`DataPrediction(path)`, `NoisePrediction(path)` or `EDMPrediction(sigma_data)`, and gives a `Tableau` for `run`. With a
+form of the ODE the same functions give DPM-Solver-1, 2 and 3 (and in data prediction DPM-Solver++).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ N = 40_000
 
 
 def integral(rate: float, other: float, start: float, end: float, reach: float) -> float:
-    """Cov(√2 ∫_start^end e^{rate (end − λ)} dW, √2 ∫_start^reach e^{other (reach − λ)} dW), reach ≥ end, by quadrature."""
+    """Cov(√2 ∫_start^end e^{rate (end − λ)} dW, √2 ∫_start^reach e^{other (reach − λ)} dW), reach ≥ end."""
     return quad(lambda s: 2 * math.exp(rate * (end - s) + other * (reach - s)), start, end)[0]
 
 
@@ -91,7 +91,7 @@ def test_data_and_noise_prediction_on_one_path_meet():
 
 def test_bad_input_is_named():
     path = BrownianPath.draw([0.0, 0.5, 1.0], (2,), seeded())
-    with pytest.raises(ValueError, match="λ = 0.3 is not on the grid"):
+    with pytest.raises(ValueError, match=r"λ = 0\.3 is not on the grid"):
         path.noise()(randn(2), 0.0, 0.3, 1.0)
     with pytest.raises(ValueError, match="λ = 2 is not on the grid"):
         path.noise()(randn(2), 0.0, 2.0, 1.0)

@@ -49,7 +49,7 @@ def test_moments_of_a_solver_are_those_of_its_samples(form):
 
 
 def test_data_prediction_keeps_the_mean_exactly_and_noise_prediction_does_not():
-    """The denoiser is a martingale of the reverse SDE, E[D(x_t) | x_s] = D(x_s): to hold it constant errs only in law."""
+    """The denoiser is a martingale of the reverse SDE, E[D(x_t) | x_s] = D(x_s), so that its mean may be held."""
     exact = exact_moments(EDM(), 10, 0.1, 0.5, 0.2)
     for form, errs in ((DataPrediction(EDM()), False), (NoisePrediction(EDM()), True)):
         found = solver_moments(solve_by(seeds_2(form, uniform_log_snr(form, 8, 10, 0.1))), 0.5, 0.2)

@@ -55,7 +55,9 @@ def test_one_step_moves_by_the_reverse_drift(name):
     x, z = randn(5, 2), randn(1, 5, 2, seed=1)
     alpha, sigma = path.alpha(s), path.sigma(s)
     score = MIXTURE.score(x / alpha, sigma / alpha) / alpha
-    expected = x - h * (path.drift(s) * x - path.squared_diffusion(s) * score) + (path.squared_diffusion(s) * h).sqrt() * z[0]
+    expected = (
+        x - h * (path.drift(s) * x - path.squared_diffusion(s) * score) + (path.squared_diffusion(s) * h).sqrt() * z[0]
+    )
     table = euler_maruyama(path, torch.stack([s, s - h]))
     torch.testing.assert_close(run_multistep(table, MIXTURE, x, Given(z)), expected, rtol=1e-9, atol=1e-9)
 
