@@ -1,9 +1,9 @@
 """SEEDS: "Exponential SDE Solvers for Fast High-Quality Sampling from Diffusion Models" (Gonzalez et al. 2023).
 
-arXiv 2305.14267. The reverse SDE of a diffusion model is semi-linear: but for the network its drift is a multiple of x, and its noise
-does not depend on x. In the log-SNR both can be solved exactly, the first by variation of constants and the second
-by Itô's isometry, so that a solver has only the integral of the network to approximate. With two and three evaluations
-a step, and stages that share the noise of one Brownian path, the law of the samples is met to second order.
+arXiv 2305.14267. The reverse SDE of a diffusion model is semi-linear: but for the network its drift is a multiple of x,
+and its noise does not depend on x. In the log-SNR both can be solved exactly, the first by variation of constants and
+the second by Itô's isometry, so that a solver has only the integral of the network to approximate. With two and three
+evaluations a step, and stages that share the noise of one Brownian path, the law of the samples is met to second order.
 
     exponential.py   Section 3: the SDE in the log-SNR, its exact solution, and the coefficients
     seeds.py         Section 3: SEEDS-1, 2 and 3

@@ -1,0 +1,85 @@
+"""What solvers are called in claims and figures, and how they are drawn: the one table of them.
+
+Colours are seaborn's colour-blind palette, and never the only difference. A family has one colour where it is compared
+with others; where its members are compared among themselves, a dash and a marker tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from common.harness.studies.panels import COLOURS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Look:
+    name: str
+    colour: str
+    marker: str
+    dash: str | tuple[float, tuple[float, ...]] = "-"
+    """A line style of matplotlib."""
+
+    def line(self) -> dict[str, Any]:
+        """The arguments of matplotlib's `plot` that draw it, with its name in the legend."""
+        return {"label": self.name, "color": self.colour, "marker": self.marker, "ls": self.dash}
+
+
+FIRST, SECOND, THIRD = COLOURS[0], COLOURS[2], COLOURS[3]
+DENSE = (0, (1, 1))
+SOLVERS: Mapping[str, Look] = {
+    "seeds-1-data": Look("SEEDS-1, data", FIRST, "o"),
+    "seeds-1-noise": Look("SEEDS-1, noise", FIRST, "s", "--"),
+    "seeds-1-edm": Look("SEEDS-1, EDM", FIRST, "^", ":"),
+    "seeds-2a-data": Look("SEEDS-2a, data", SECOND, "o"),
+    "seeds-2b-data": Look("SEEDS-2b, data", SECOND, "D", DENSE),
+    "seeds-2a-noise": Look("SEEDS-2a, noise", SECOND, "s", "--"),
+    "seeds-2b-noise": Look("SEEDS-2b, noise", SECOND, "P", "-."),
+    "seeds-2b-edm": Look("SEEDS-2b, EDM", SECOND, "^", ":"),
+    "seeds-3-data": Look("SEEDS-3, data", THIRD, "o"),
+    "seeds-3-noise": Look("SEEDS-3, noise", THIRD, "s", "--"),
+    "seeds-3-edm": Look("SEEDS-3, EDM", THIRD, "^", ":"),
+    "em-sigma-squared": Look("Euler–Maruyama in σ²", COLOURS[7], "v"),
+    "2m-sde": Look("SDE-DPM-Solver++ 2M", COLOURS[4], "X", "-."),
+    "fresh-stages": Look("SEEDS-2a, stage noise afresh", "black", "1", ":"),
+    "official-phi": Look("SEEDS-3, official φ", "black", "2", "--"),
+}
+"""Of the SDE: what a name says is predicted is the data, the noise, or the raw output of EDM's network."""
+
+ODE_SOLVERS: Mapping[str, Look] = {
+    "euler": Look("Euler in t", COLOURS[7], "v"),
+    "frozen-score": Look("exponential, score held", COLOURS[5], "x", ":"),
+    "ddim": Look("DDIM = tAB-0", COLOURS[9], "o"),
+    "tab1": Look("tAB-1", COLOURS[1], "s", "--"),
+    "tab2": Look("tAB-2", COLOURS[1], "^", "-."),
+    "tab3": Look("tAB-3", COLOURS[1], "D"),
+    "rho-ab3": Look("ρAB-3", COLOURS[4], "P", "--"),
+    "rho-heun": Look("ρHeun", COLOURS[3], "o", "--"),
+    "rho-kutta": Look("ρKutta", COLOURS[3], "s", ":"),
+}
+"""Of the probability-flow ODE."""
+
+
+def ticks(axes: Axes, places: Iterable[float], **settings: object) -> None:
+    """A logarithmic horizontal axis of whole numbers, with a tick at each of `places` and nowhere else."""
+    from matplotlib.ticker import NullLocator
+
+    numbers = sorted({round(place) for place in places})
+    axes.set(xscale="log", **settings)
+    axes.set_xticks(numbers, [str(number) for number in numbers])
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def legend(figure: Figure, columns: int) -> None:
+    """One legend for all panels, below them: each name once."""
+    named = [axes.get_legend_handles_labels() for axes in figure.axes]
+    by_name = {label: handle for handles, labels in named for handle, label in zip(handles, labels, strict=True)}
+    settings = {"ncols": columns, "frameon": False, "fontsize": "small"}
+    figure.legend([*by_name.values()], [*by_name], loc="outside lower center", **settings)
