@@ -1,14 +1,15 @@
 """What does SEEDS contain, and what is it contained in (Section 3 and its appendices)?
 
-Each identity is checked as numbers: how far two methods of other origin end from each other, on an exact denoiser and
-with the same normals, or how far noise coefficients are from the variance that they must add up to. Beside each the same
-with one thing changed, which must not agree.
+Each identity is checked as numbers: how far two methods of other origin end from each other, on an exact denoiser
+with the same normals, or how far noise coefficients are from the variance that they must add up to. Beside each the
+same with one thing changed, which must not agree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import expm1
 
 import torch
@@ -90,7 +91,7 @@ def dpm_solver(order: int, x: Tensor, times: Tensor) -> Tensor:
         alpha, sigma = path.alpha(t), path.sigma(t)
         return (x - alpha * MIXTURE(x / alpha, sigma / alpha)) / sigma
 
-    for s, t in zip(times[:-1], times[1:], strict=True):
+    for s, t in pairwise(times):
         h = lam(t) - lam(s)
         alpha, sigma = path.alpha(t), path.sigma(t)
         eps_s = eps(x, s)
@@ -187,14 +188,15 @@ def _changed(name: str) -> Quantity:
 
 
 SETTING = (
-    "A mixture in the plane with its exact denoiser, eight steps, the same start and normals for both sides. SEEDS-2 is of "
-    "type 2a."
+    "A mixture in the plane with its exact denoiser, eight steps, the same start and normals for both sides. SEEDS-2 "
+    "is of type 2a."
 )
 CLAIMS = (
     Claim(
         "identities",
-        "The noise has the variance of the exact solution. SEEDS-1 is DDPM's step in data prediction, and Euler–Maruyama "
-        "on VE in noise prediction. Without noise and its factor 2, SEEDS in noise prediction is DPM-Solver.",
+        "The noise has the variance of the exact solution. SEEDS-1 is DDPM's step in data prediction, and "
+        "Euler–Maruyama on VE in noise prediction. Without noise and its factor 2, SEEDS in noise prediction is "
+        "DPM-Solver.",
         "Section 3",
         tuple(_identity(name) for name in IDENTITIES),
         presets=PRESETS,

@@ -40,9 +40,9 @@ def fresh_stages(form: Form, sigmas: Tensor) -> Tableau:
 def official_phi(form: Form, sigmas: Tensor) -> Tableau:
     """SEEDS-3 in data prediction with the weight of the third stage as the official code has it (`third_update`).
 
-    On D_u − D_s it has (c_3/c_2) [expm1(−2 c_2 h)/(c_2 h) + 1], where (c_3/c_2) [expm1(−2 c_3 h)/(2 c_3 h) + 1] should be.
-    As h → 0 the bracket goes to −1 and not to 0. So w gets −2 (D_u − D_s), an error of the first order in h in its mean,
-    where the second would be allowed, and x_t the integral of D by a slope that is wrong.
+    On D_u − D_s it has (c_3/c_2) [expm1(−2 c_2 h)/(c_2 h) + 1], where (c_3/c_2) [expm1(−2 c_3 h)/(2 c_3 h) + 1] should
+    be. As h → 0 the bracket goes to −1 and not to 0. So w gets −2 (D_u − D_s), an error of the first order in h in its
+    mean, where the second would be allowed, and x_t the integral of D by a slope that is wrong.
     """
     tableau = seeds_3(form, sigmas)
     h = form.half_log_snr(sigmas).diff()

@@ -107,12 +107,10 @@ def strong(config: StrongConfig, seed: int, run: Run) -> Sequence[Row]:
 
 
 FIRST = Criterion(0.9, 1.1, "first order; the margin is for the error's next term")
-AT_LEAST = Criterion(
-    0.8, reason="the first order, which the noise within a step bounds; coarse steps do not show all of it"
-)
+AT_LEAST = Criterion(0.8, reason="the first order, which the noise within a step bounds; coarse steps show less of it")
 SETTING = (
-    "Exact denoisers in one dimension, noise levels from 20 to 0.02 in equal steps of the log-SNR. The fine solution is "
-    "SEEDS-3 with 384 steps on the same Brownian path. "
+    "Exact denoisers in one dimension, noise levels from 20 to 0.02 in equal steps of the log-SNR. The fine solution "
+    "is SEEDS-3 with 384 steps on the same Brownian path. "
 )
 
 
@@ -177,8 +175,8 @@ CLAIMS = (
     ),
     Claim(
         "separated-modes",
-        "With two separated modes the root mean square error falls with the root of the step: as many paths as the step "
-        "is long end in the other mode, and each errs by the distance of the modes.",
+        "With two separated modes the root mean square error falls with the root of the step: as many paths as the "
+        "step is long end in the other mode, and each errs by the distance of the modes.",
         "beside the abstract",
         (
             _two_modes("seeds-1-data", "rms", 0.5, 0.3, 0.7, "root mean square error"),
@@ -212,10 +210,10 @@ def draw_errors(results: Results) -> MatplotlibFigure:
 FIGURES = (
     Figure(
         "strong-order",
-        "Two log-log plots of the root mean square distance to the fine solution against steps, for SEEDS-1, 2 and 3 in "
-        "data and noise prediction: one mode, and two separated modes.",
-        "Left: on the same Brownian path the distance falls with the first power of the step; on another path, in grey, it "
-        "stays. Right: with two separated modes it falls with the root of the step.",
+        "Two log-log plots of the root mean square distance to the fine solution against steps, for SEEDS-1, 2 and 3 "
+        "in data and noise prediction: one mode, and two separated modes.",
+        "Left: on the same Brownian path the distance falls with the first power of the step; on another path, in "
+        "grey, it stays. Right: with two separated modes it falls with the root of the step.",
         (strong,),
         draw_errors,
     ),
@@ -227,7 +225,7 @@ STUDY = Study(
     (strong,),
     CLAIMS,
     FIGURES,
-    "A solver that sees the Brownian path at the ends of its stages only does not know its integral over the step. That "
-    "leaves a local error of order 3/2 with mean zero, and so the first order, however many stages there are: what more "
-    "evaluations a step improve is the law.",
+    "A solver that sees the Brownian path at the ends of its stages only does not know its integral over the step. "
+    "That leaves a local error of order 3/2 with mean zero, and so the first order, however many stages there are: "
+    "what more evaluations a step improve is the law.",
 )

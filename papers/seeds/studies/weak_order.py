@@ -1,8 +1,8 @@
 """With which power of the step does the law of the samples converge (the abstract's "convergence", measured)?
 
-For Gaussian data every solver is an affine map of its start and its normals, whose coefficients can be read off. So mean
-and variance of what it makes are exact numbers, and so are their errors: nothing is sampled. Two mistakes are measured
-beside the methods: noise of the stages that is drawn afresh, and a coefficient of the official code.
+For Gaussian data every solver is an affine map of its start and its normals, whose coefficients can be read off. So
+mean and variance of what it makes are exact numbers, and so are their errors: nothing is sampled. Two mistakes are
+measured beside the methods: noise of the stages that is drawn afresh, and a coefficient of the official code.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def _order(solver: str) -> Measure:
 
 MARGIN = {1: 0.1, 2: 0.15}
 GAUSSIAN = (
-    "Data are N(0, ½²), noise levels from 80 to 0.02 on EDM's grid with ρ = 7. Errors are exact: means and variances of a "
-    "recursion, not of samples. The order is read between 256 and 512 steps."
+    "Data are N(0, ½²), noise levels from 80 to 0.02 on EDM's grid with ρ = 7. Errors are exact: means and variances "
+    "of a recursion, not of samples. The order is read between 256 and 512 steps."
 )
 
 
@@ -199,8 +199,8 @@ def draw_errors(results: Results) -> MatplotlibFigure:
 FIGURES = (
     Figure(
         "weak-order",
-        "Two log-log plots of the exact error of the variance against evaluations: SEEDS-1, 2 and 3 with Euler–Maruyama "
-        "and SDE-DPM-Solver++ 2M, and SEEDS-2 and 3 with two mistakes.",
+        "Two log-log plots of the exact error of the variance against evaluations: SEEDS-1, 2 and 3 with "
+        "Euler–Maruyama and SDE-DPM-Solver++ 2M, and SEEDS-2 and 3 with two mistakes.",
         "Left: SEEDS-1 and Euler–Maruyama fall with the first power of the evaluations, the others with the second. "
         "Right: with the noise of the stages drawn afresh, or with the official coefficient, the second order is lost.",
         (weak,),
@@ -214,6 +214,7 @@ STUDY = Study(
     (weak,),
     CLAIMS,
     FIGURES,
-    "The orders are exact for this law. Type 2b has a third of the error of type 2a. In data prediction the mean is exact "
-    "at any step: the denoiser is a martingale of the reverse SDE, so that to hold it constant errs only in the variance.",
+    "The orders are exact for this law. Type 2b has a third of the error of type 2a. In data prediction the mean is "
+    "exact at any step: the denoiser is a martingale of the reverse SDE, so that to hold it constant errs only in the "
+    "variance.",
 )
