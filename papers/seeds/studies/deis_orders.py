@@ -38,11 +38,10 @@ class IntegralConfig:
     budgets: tuple[int, ...] = (10, 50, 192)
     points: int = 10_000
     """Of the left Riemann sum."""
-    reference_steps: int = 400
     n_samples: int = 256
 
     def __post_init__(self) -> None:
-        at_least(1, self, "budgets", "points", "reference_steps", "n_samples")
+        at_least(1, self, "budgets", "points", "n_samples")
 
 
 @experiment(
@@ -52,7 +51,7 @@ class IntegralConfig:
 )
 def integrals(config: IntegralConfig, seed: int, run: Run) -> Sequence[Row]:
     """What a left Riemann sum in float32 does to tAB-3's coefficients and to its samples."""
-    x, exact = start_and_end(config.n_samples, config.reference_steps, seed)
+    x, exact = start_and_end(config.n_samples, seed)
     law, rows = ring(), []
     for nfe in config.budgets:
         times = power_time(nfe, T_MAX, T_MIN)

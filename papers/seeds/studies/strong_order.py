@@ -52,8 +52,8 @@ PATHS, OTHER_PATHS = 0, 1
 @dataclass(frozen=True)
 class StrongConfig:
     law: str
-    steps: tuple[int, ...] = (24, 48, 96, 192)
-    reference_steps: int = 384
+    steps: tuple[int, ...] = (16, 32, 64, 128)
+    reference_steps: int = 768
     """Of SEEDS-3, at three evaluations each: the fine grid has three cells to a step."""
     n_samples: int = 1000
 
@@ -110,7 +110,7 @@ FIRST = Criterion(0.9, 1.1, "first order; the margin is for the error's next ter
 AT_LEAST = Criterion(0.8, reason="the first order, which the noise within a step bounds; coarse steps show less of it")
 SETTING = (
     "Exact denoisers in one dimension, noise levels from 20 to 0.02 in equal steps of the log-SNR. The fine solution "
-    "is SEEDS-3 with 384 steps on the same Brownian path. "
+    "is SEEDS-3 with 768 steps on the same Brownian path. "
 )
 
 

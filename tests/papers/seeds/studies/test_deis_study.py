@@ -110,7 +110,7 @@ def test_rows_of_the_study_are_as_the_pilot_found(tmp_path: Path) -> None:
     """rms errors of other code on the same law, at ten evaluations; 64 samples here."""
     found: list[Row] = []
     for grid in GRIDS:
-        config = DeisConfig(grid, budgets=(10, 50), reference_steps=120, n_samples=64)
+        config = DeisConfig(grid, budgets=(10, 50), n_samples=64)
         (rows,) = made(solved, config, (4,), (FakeRun(tmp_path / grid),))
         found += [{**row, "grid": grid} for row in rows]
     rmse = pd.DataFrame(found).set_index(["grid", "solver", "nfe"])["rmse"]
@@ -125,7 +125,7 @@ def test_rows_of_the_study_are_as_the_pilot_found(tmp_path: Path) -> None:
 
 
 def test_the_official_integrals_move_samples_as_the_pilot_found(tmp_path: Path) -> None:
-    config = IntegralConfig(budgets=(10, 50), reference_steps=100, n_samples=64)
+    config = IntegralConfig(budgets=(10, 50), n_samples=64)
     (rows,) = made(integrals, config, (4,), (FakeRun(tmp_path / "run"),))
     moved = [row["moved"] for row in rows]
     assert moved == pytest.approx([1.2e-4, 2e-5], rel=0.6)
