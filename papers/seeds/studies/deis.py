@@ -1,8 +1,8 @@
 """What does each ingredient of DEIS do (2204.13902, Sections 3 and 4)?
 
-The probability-flow ODE of a law whose noise prediction is exact is solved with a few evaluations, and compared with the
-end of its exact flow from the same start. Ingredients are added one by one: the linear part exact, the noise in the place of
-the score, a polynomial through past evaluations, and a grid of quadratic times.
+The probability-flow ODE of a law whose noise prediction is exact is solved with a few evaluations, and compared with
+the end of its exact flow from the same start. Ingredients are added one by one: the linear part exact, the noise in the
+place of the score, a polynomial through past evaluations, and a grid of quadratic times.
 """
 
 from __future__ import annotations
