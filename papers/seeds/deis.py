@@ -88,20 +88,23 @@ def adams_bashforth(
     t, denoise = split(checked(form, times))
     at, measure = quadrature(path, t[:-1], t[1:])
     places, known = coordinate(path, at), coordinate(path, t)
-    C = torch.zeros(len(t) - 1, r + 1, dtype=torch.float64)
-    for i in range(len(t) - 1):
-        readings = [known[i - j] for j in range(min(i, r) + 1)]
-        for j in range(len(readings)):
-            C[i, j] = (measure[i] * _lagrange(readings, j, places[i])).sum()
+    N = len(t) - 1
+    C = torch.zeros(N, r + 1, dtype=torch.float64)
+    for earlier in range(min(r, N - 1) + 1):
+        # The steps that have just so many earlier readings: one each at the start, and all others.
+        steps = torch.arange(earlier, N if earlier == r else earlier + 1)
+        readings = known[steps[:, None] - torch.arange(earlier + 1)]
+        for j in range(earlier + 1):
+            C[steps, j] = (measure[steps] * _lagrange(readings, j, places[steps])).sum(1)
     return _deterministic(form, t, path.alpha(t[1:]) / path.alpha(t[:-1]), C, denoise)
 
 
-def _lagrange(nodes: list[Tensor], j: int, at: Tensor) -> Tensor:
-    """The polynomial that is 1 at nodes[j] and 0 at the others."""
+def _lagrange(nodes: Tensor, j: int, at: Tensor) -> Tensor:
+    """For each row the polynomial that is 1 at nodes[:, j] and 0 at the others; nodes: (N, K), at: (N, Q)."""
     value = torch.ones_like(at)
-    for k, node in enumerate(nodes):
+    for k in range(nodes.shape[1]):
         if k != j:
-            value = value * (at - node) / (nodes[j] - node)
+            value = value * (at - nodes[:, k, None]) / (nodes[:, j] - nodes[:, k])[:, None]
     return value
 
 

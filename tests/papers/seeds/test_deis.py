@@ -70,6 +70,16 @@ def test_uniform_rho_has_the_classical_coefficients():
         assert table.weights[i].tolist() == pytest.approx([-v for v in row] + [0] * (4 - len(row)), abs=1e-12)
 
 
+@pytest.mark.parametrize("path", [VP(), Cosine()])
+def test_the_score_held_constant_has_a_closed_form_where_the_variance_is_kept(path):
+    """There g² = −2 f, so that with Ψ = α_t/α_s the score's weight −½ ∫ Ψ g² dt is Ψ − 1."""
+    s, t, x = at(0.8), at(0.5), randn(6, 2)
+    alpha, psi = path.alpha(s), path.alpha(t) / path.alpha(s)
+    score = MIXTURE.score(x / alpha, path.sigma(s) / alpha) / alpha
+    expected = psi * x + (psi - 1) * score
+    torch.testing.assert_close(follow(frozen_score(path, [0.8, 0.5]), x), expected, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("path", [VP(), Cosine(), RectifiedFlow(), EDM()])
 def test_without_earlier_readings_it_is_ddim_and_dpm_solver_1(path):
     times, x = power_time(10, 0.97, 1e-3), randn(6, 2)
