@@ -45,11 +45,12 @@ class DeisConfig:
 
 
 _CONFIGS = [DeisConfig(grid) for grid in GRIDS]
+_QUICK = [DeisConfig("uniform", budgets=FEW), DeisConfig("quadratic")]
 
 
 @experiment(
     DeisConfig,
-    {preset: Grid(_CONFIGS, 4 if preset == "quick" else 10) for preset in PRESETS},
+    {"quick": Grid(_QUICK, 3), "small": Grid(_CONFIGS, 10), "gpu": Grid(_CONFIGS, 10)},
     {"solver": SOLVERS, "nfe": int, "rmse": float},
 )
 def solved(config: DeisConfig, seed: int, run: Run) -> Sequence[Row]:

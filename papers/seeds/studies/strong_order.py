@@ -222,8 +222,9 @@ CLAIMS = (
         kind="theorem",
         headline=True,
         excludes="the same solvers on another Brownian path, which do not converge",
-        deviation=SETTING + "Two Gaussians that make one mode. The orders that the paper's theorems state were found in
-        " "no public text, so none is quoted.",
+        deviation=SETTING
+        + "Two Gaussians that make one mode. The orders that the paper's theorems state were found in no public text, "
+        "so none is quoted.",
     ),
     Claim(
         "no-coupling",

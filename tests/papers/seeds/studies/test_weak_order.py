@@ -44,7 +44,7 @@ def test_every_solver_has_its_row_its_evaluations_and_its_order(rows: pd.DataFra
     for solver, own in rows.groupby("solver"):
         assert own["nfe"].tolist() == [64 * stages(str(solver)), 128 * stages(str(solver))]
         slope = math.log2(float(np.divide(*own["variance_error"])))
-        assert slope == pytest.approx(TRUE[str(solver)], abs=0.35), solver
+        assert slope == pytest.approx(TRUE[str(solver)], abs=0.45), solver
 
 
 def test_errors_of_the_two_mistakes_are_those_that_other_code_has(rows: pd.DataFrame) -> None:
