@@ -126,7 +126,7 @@ def run(
         callback(x)
     for n in range(N):
         start, F = x, []
-        z = [noise(x, *interval, rate) for interval in intervals[n]] if tableau.form.stochastic else []
+        z = [noise(x, begin, end, rate) for begin, end in intervals[n]] if tableau.form.stochastic else []
         for i in range(S):
             F.append(read(denoiser, x, n * S + i))
             x = _combination(P[n][i], start, A[n][i], F, B[n][i], z)

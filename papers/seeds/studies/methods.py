@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -27,7 +28,9 @@ left to predict."""
 
 def follow(table: Tableau | Multistep, denoiser: Denoiser, x: Tensor, noise: Noise) -> Tensor:
     """Run a table of either kind."""
-    return (run if isinstance(table, Tableau) else run_multistep)(table, denoiser, x, noise)  # type: ignore[operator]
+    if isinstance(table, Tableau):
+        return run(table, denoiser, x, noise)
+    return run_multistep(table, denoiser, x, noise)
 
 
 def fresh_stages(form: Form, sigmas: Tensor) -> Tableau:
@@ -55,17 +58,14 @@ def official_phi(form: Form, sigmas: Tensor) -> Tableau:
 
 
 METHODS: Mapping[str, Callable[[Tensor], Tableau | Multistep]] = {
-    **{f"seeds-1-{kind}": lambda sigmas, form=form: seeds_1(form, sigmas) for kind, form in FORMS.items()},
-    "seeds-2a-data": lambda sigmas: seeds_2(FORMS["data"], sigmas),
-    "seeds-2a-noise": lambda sigmas: seeds_2(FORMS["noise"], sigmas),
-    **{
-        f"seeds-2b-{kind}": lambda sigmas, form=form: seeds_2(form, sigmas, slope_weight=type_2b)
-        for kind, form in FORMS.items()
-    },
-    **{f"seeds-3-{kind}": lambda sigmas, form=form: seeds_3(form, sigmas) for kind, form in FORMS.items()},
+    **{f"seeds-1-{kind}": partial(seeds_1, form) for kind, form in FORMS.items()},
+    "seeds-2a-data": partial(seeds_2, FORMS["data"]),
+    "seeds-2a-noise": partial(seeds_2, FORMS["noise"]),
+    **{f"seeds-2b-{kind}": partial(seeds_2, form, slope_weight=type_2b) for kind, form in FORMS.items()},
+    **{f"seeds-3-{kind}": partial(seeds_3, form) for kind, form in FORMS.items()},
     "em-sigma-squared": lambda sigmas: euler_maruyama(VE(), sigmas**2),
-    "2m-sde": lambda sigmas: dpm_solver_2m(DataPrediction(PATH), sigmas),
-    "fresh-stages": lambda sigmas: fresh_stages(FORMS["data"], sigmas),
-    "official-phi": lambda sigmas: official_phi(FORMS["data"], sigmas),
+    "2m-sde": partial(dpm_solver_2m, DataPrediction(PATH)),
+    "fresh-stages": partial(fresh_stages, FORMS["data"]),
+    "official-phi": partial(official_phi, FORMS["data"]),
 }
 """By the names of `looks.SOLVERS`: from a grid of σ, decreasing, to the table of its steps."""

@@ -65,7 +65,8 @@ def weak(config: WeakConfig, seed: int, run: Run) -> Sequence[Row]:
     rows: list[Row] = []
     for solver, method in METHODS.items():
         for steps in config.steps:
-            table, evaluations = method(power_noise(PATH, steps, config.sigma_max, config.sigma_min)), []
+            table = method(power_noise(PATH, steps, config.sigma_max, config.sigma_min))
+            evaluations: list[int] = []
 
             def solve(denoiser: Denoiser, x: Tensor, noise: Noise, table=table, evaluations=evaluations) -> Tensor:
                 counted = CountedDenoiser(denoiser)

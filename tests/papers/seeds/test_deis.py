@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from papers.seeds.brownian import no_noise
 from papers.seeds.deis import (
     HEUN,
     KUTTA,
+    Coordinate,
     adams_bashforth,
     ddim,
     euler,
@@ -30,11 +33,13 @@ from papers.seeds.deis import (
 )
 from papers.seeds.exponential import NoisePredictionODE
 from papers.seeds.grids import power_time, uniform_log_snr
+from papers.seeds.multistep import Multistep
+from papers.seeds.runge_kutta import Tableau
 from papers.seeds.seeds import seeds_1, seeds_2
 from tests.papers.seeds.cases import MIXTURE, at, randn, solve_by
 
 GRID = power_time(10, 1.0, 1e-3)
-COORDINATES = {"t": in_t, "rho": in_rho, "lambda": in_lambda}
+COORDINATES: dict[str, Coordinate] = {"t": in_t, "rho": in_rho, "lambda": in_lambda}
 
 
 def follow(table, x, denoiser=MIXTURE):
@@ -65,7 +70,12 @@ def test_coefficients_are_the_integrals_of_lagrange_polynomials(r, name):
 def test_uniform_rho_has_the_classical_coefficients():
     """55, −59, 37, −9 over 24, and fewer at the start: 3, −1 over 2 and 23, −16, 5 over 12."""
     table = adams_bashforth(EDM(), torch.linspace(6, 1, 6, dtype=torch.float64), 3, in_rho)
-    classical = [[1], [3 / 2, -1 / 2], [23 / 12, -16 / 12, 5 / 12], [55 / 24, -59 / 24, 37 / 24, -9 / 24]]
+    classical: list[list[float]] = [
+        [1],
+        [3 / 2, -1 / 2],
+        [23 / 12, -16 / 12, 5 / 12],
+        [55 / 24, -59 / 24, 37 / 24, -9 / 24],
+    ]
     for i, row in enumerate(classical):
         assert table.weights[i].tolist() == pytest.approx([-v for v in row] + [0] * (4 - len(row)), abs=1e-12)
 
@@ -133,12 +143,12 @@ def error(table, path, t_max, t_min):
     return float((follow(table, x, gaussian_denoiser) - exact).square().mean().sqrt())
 
 
-METHODS = {
-    **{f"tAB{r}": (lambda path, t, r=r: adams_bashforth(path, t, r), r + 1) for r in range(4)},
-    **{f"rhoAB{r}": (lambda path, t, r=r: adams_bashforth(path, t, r, in_rho), r + 1) for r in (1, 3)},
-    "log-rhoAB2": (lambda path, t: adams_bashforth(path, t, 2, in_lambda), 3),
-    "rhoHeun": (lambda path, t: rho_runge_kutta(path, t, HEUN), 2),
-    "rhoKutta": (lambda path, t: rho_runge_kutta(path, t, KUTTA), 3),
+METHODS: dict[str, tuple[Callable[..., Tableau | Multistep], int]] = {
+    **{f"tAB{r}": (partial(adams_bashforth, r=r), r + 1) for r in range(4)},
+    **{f"rhoAB{r}": (partial(adams_bashforth, r=r, coordinate=in_rho), r + 1) for r in (1, 3)},
+    "log-rhoAB2": (partial(adams_bashforth, r=2, coordinate=in_lambda), 3),
+    "rhoHeun": (partial(rho_runge_kutta, method=HEUN), 2),
+    "rhoKutta": (partial(rho_runge_kutta, method=KUTTA), 3),
     "Euler": (euler, 1),
     "frozen score": (frozen_score, 1),
 }
@@ -170,7 +180,7 @@ def test_a_polynomial_in_its_own_coordinate_is_integrated_without_error():
         exact = (weights[1] * coordinate(path, weights[0]) ** 3).sum(1)
         for r, right in ((3, True), (2, False)):
             C = adams_bashforth(path, times, r, coordinate).weights[3:]
-            ours = sum(C[:, j] * known[3 - j : len(times) - 1 - j] for j in range(r + 1))
+            ours = torch.stack([C[:, j] * known[3 - j : len(times) - 1 - j] for j in range(r + 1)]).sum(0)
             assert torch.allclose(ours, exact, rtol=1e-9, atol=0) == right, (name, r, len(start))
 
 

@@ -41,7 +41,8 @@ def test_forms_of_the_ode_take_the_singlestep_steps(order, algorithm, form):
     tableau = {1: seeds_1, 2: seeds_2, 3: seeds_3}[order](form, [s, t])
     levels = torch.cat([tableau.read_at[0], tableau.last[None]])
     levels = PATH.sigma(levels) / PATH.alpha(levels)
-    x, read = randn(4, 2), []
+    x = randn(4, 2)
+    read: list[Tensor] = []
 
     def denoiser(y: Tensor, level: Tensor) -> Tensor:
         k = len(read)

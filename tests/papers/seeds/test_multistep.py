@@ -84,7 +84,8 @@ def test_ddpm_takes_its_posterior_s_mean_and_variance():
 
 @pytest.mark.parametrize("table", [ddpm(VP(), [1.0, 0.5, 0.1, 0.0]), euler_maruyama(VP(), [1.0, 0.5, 0.1, 0.0])])
 def test_evaluations_and_the_denoising_at_the_end(table: Multistep):
-    counted, given, seen = CountedDenoiser(MIXTURE), Given(randn(2, 4, 2)), []
+    counted, given = CountedDenoiser(MIXTURE), Given(randn(2, 4, 2))
+    seen: list[torch.Tensor] = []
     end = run_multistep(table, counted, randn(4, 2), given, seen.append)
     assert (counted.nfe, given.asked, len(seen)) == (3, 2, 4)
     path = VP()

@@ -201,7 +201,8 @@ def test_any_path_is_the_edm_path_in_its_own_coordinates(kind, name, method):
 def test_evaluations_and_normals_are_those_that_the_order_says(method):
     S = {"1": 1, "2": 2, "3": 3}[method[0]]
     for times, last in (([1.0, 0.5, 0.1], 0), ([1.0, 0.5, 0.1, 0.0], 1)):
-        counted, given, seen = CountedDenoiser(MIXTURE), Given(randn(20, 4, 2)), []
+        counted, given = CountedDenoiser(MIXTURE), Given(randn(20, 4, 2))
+        seen: list[Tensor] = []
         end = run(SEEDS[method](DataPrediction(VP()), times), counted, randn(4, 2), given, seen.append)
         assert counted.nfe == 2 * S + last
         assert given.asked == 2 * S

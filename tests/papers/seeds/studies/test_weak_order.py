@@ -35,16 +35,16 @@ def of_order(orders: dict[str, float], scale: Callable[[str], float] = lambda so
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    (found,) = made(weak, WeakConfig(steps=(64, 128)), (0,), (FakeRun(Path(tmp_path_factory.mktemp("weak"))),))
+    (found,) = made(weak, WeakConfig(steps=(64, 128, 256)), (0,), (FakeRun(Path(tmp_path_factory.mktemp("weak"))),))
     return pd.DataFrame(found)
 
 
 def test_every_solver_has_its_row_its_evaluations_and_its_order(rows: pd.DataFrame) -> None:
     assert set(METHODS) == set(SOLVERS) == set(rows["solver"])
     for solver, own in rows.groupby("solver"):
-        assert own["nfe"].tolist() == [64 * stages(str(solver)), 128 * stages(str(solver))]
-        slope = math.log2(float(np.divide(*own["variance_error"])))
-        assert slope == pytest.approx(TRUE[str(solver)], abs=0.45), solver
+        assert own["nfe"].tolist() == [steps * stages(str(solver)) for steps in (64, 128, 256)]
+        slope = math.log2(float(np.divide(*own["variance_error"].iloc[1:])))
+        assert slope == pytest.approx(TRUE[str(solver)], abs=0.3), solver
 
 
 def test_errors_of_the_two_mistakes_are_those_that_other_code_has(rows: pd.DataFrame) -> None:
