@@ -245,25 +245,35 @@ class Cosine(GaussianPath):
 
 @dataclass(frozen=True)
 class RectifiedFlow(GaussianPath):
-    """The straight line x_t = (1 - t) x0 + t eps, t in [0, 1] (Liu et al. 2023); g² = 2 t / (1 - t).
+    """The straight line x_t = (1 - t) x0 + [t + (1 - t) sigma_min] eps, t in [0, 1] (Liu et al. 2023, sigma_min = 0).
 
-    Liu et al. run time the other way, with noise at t = 0.
+    At sigma_min = 0, g² = 2 t / (1 - t). A sigma_min above 0 leaves noise at t = 0: flow matching's OT path (Lipman et
+    al. 2023, eq. 20). Both papers run time the other way, with noise at t = 0. Raises ValueError unless
+    0 <= sigma_min < 1.
     """
+
+    sigma_min: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sigma_min < 1:
+            raise ValueError(f"sigma_min is {self.sigma_min}; it must lie in [0, 1)")
 
     def alpha(self, t: Tensor) -> Tensor:
         return 1 - t
 
     def sigma(self, t: Tensor) -> Tensor:
-        return t
+        return self.sigma_min + (1 - self.sigma_min) * t
 
     def alpha_dot(self, t: Tensor) -> Tensor:
         return -torch.ones_like(t)
 
     def sigma_dot(self, t: Tensor) -> Tensor:
-        return torch.ones_like(t)
+        return torch.full_like(t, 1 - self.sigma_min)
 
     def log_snr(self, t: Tensor) -> Tensor:
-        return 2 * (torch.log1p(-t) - t.log())
+        return 2 * (torch.log1p(-t) - self.sigma(t).log())
 
     def t_from_log_snr(self, log_snr: Tensor) -> Tensor:
-        return torch.sigmoid(-log_snr / 2)
+        # sigma / alpha = t + sigma_min (1 - t) over 1 - t, solved for t.
+        inverse_snr = torch.exp(-log_snr / 2)
+        return (inverse_snr - self.sigma_min) / (1 + inverse_snr - self.sigma_min)

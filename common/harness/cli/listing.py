@@ -20,8 +20,8 @@ SHOWN = 3
 
 def list_papers(options: Namespace) -> int:
     """Print one line per paper and preset, from the cards and the committed reports alone."""
-    records = []
-    for paper in discover().values():
+    records, papers = [], discover()
+    for paper in papers.values():
         for preset in paper.presets:
             folder = REPORTS / paper.slug / preset
             record: dict[str, Any] = {
@@ -64,7 +64,7 @@ def list_papers(options: Namespace) -> int:
         )
     terminal.table(("Week", "Paper", "Preset", "Time on 1 core", "Claims, last time", "Made by"), rows)
     # Under the table: beside it a title would be broken into a column of syllables.
-    for paper in discover().values():
+    for paper in papers.values():
         terminal.say(f"W{paper.week} {paper.slug}: {paper.title} ({paper.theme})")
     return 0
 

@@ -19,6 +19,7 @@ from common.diffusion.solvers import Denoiser
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Resources, Row, Run, experiment
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import tiles
 from common.harness.studies.measures import Measure, paired_ratio
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
@@ -236,19 +237,11 @@ def draw_samples(results: Results) -> MatplotlibFigure:
         panel.axis("off")
     for panel, letter in zip(axes.flat, letters, strict=False):
         _, arrays = results.arrays(training, letter=letter, dataset=dataset, seed=0)[0]
-        tiles = _tiles(arrays["samples"][:32], columns=8)
+        sheet = tiles(arrays["samples"][:32], columns=8)
         # Colours are drawn from 0 to 1, whatever vmin and vmax say.
-        panel.imshow(tiles if tiles.ndim == 2 else ((tiles + 1) / 2).clip(0, 1), cmap="gray_r", vmin=-1, vmax=1)
+        panel.imshow(sheet if sheet.ndim == 2 else ((sheet + 1) / 2).clip(0, 1), cmap="gray_r", vmin=-1, vmax=1)
         panel.set_title(letter)
     return finish(figure, despine=False)
-
-
-def _tiles(images: np.ndarray, columns: int) -> np.ndarray:
-    """Images (n, C, H, W) side by side with a white border of one pixel, (H', W') or (H', W', C)."""
-    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-1)
-    n, C, H, W = padded.shape
-    rows = padded.reshape(n // columns, columns, C, H, W).transpose(0, 3, 1, 4, 2)
-    return rows.reshape(n // columns * H, columns * W, C).squeeze()
 
 
 def draw_ablation(results: Results) -> MatplotlibFigure:

@@ -32,6 +32,7 @@ from common.harness.studies.experiment import (
     one_of,
 )
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend
 from common.harness.studies.measures import paired_difference
 from common.harness.studies.panels import finish, panels
 from common.harness.studies.study import Study
@@ -40,7 +41,7 @@ from papers.flow_matching.marginal import EmpiricalField
 from papers.flow_matching.objective import OBJECTIVES
 from papers.flow_matching.solvers import Velocity
 from papers.flow_matching.studies.images import SAMPLING, look_at
-from papers.flow_matching.studies.looks import METHODS, legend
+from papers.flow_matching.studies.looks import METHODS
 from papers.flow_matching.studies.networks import NETWORKS, network, noise
 from papers.flow_matching.studies.readers import READERS, on_the_clock_of_ot, read_along, settled
 from papers.flow_matching.studies.training import trained, trained_velocity
@@ -272,8 +273,8 @@ FIGURES = (
         "class-read",
         "Share of samples whose class is read, against time, on each path's own clock and on the clock of OT.",
         "Left: by either reader the class is known earlier with OT. Right: the same on one clock, by the ratio of "
-        "signal to noise; there the two paths fall together. The posterior knows the class before the classifier, "
-        "which has seen no noise in its training.",
+        "signal to noise; there the two paths fall together. Once there is something to read, the posterior "
+        "knows the class before the classifier, which has seen no noise in its training.",
         (class_time,),
         draw_reading,
     ),

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from common.harness.studies.looks import Look, ticks
 from common.harness.studies.panels import COLOURS, finish, panels, where
 from common.harness.studies.statistics import student_t
-from papers.flow_matching.studies.looks import PATHS, Look, ticks
+from papers.flow_matching.studies.looks import PATHS
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MatplotlibFigure
 
 
@@ -73,3 +75,15 @@ def curvature(exact: pd.DataFrame, laws: Mapping[str, Look], by_pairs: Any) -> M
     right.fill_between(mean.index, low, high, color=PATHS["ot"].colour, alpha=0.2, lw=0)
     ticks(right, mean.index, yscale="log", xlabel="pairs by optimal transport among")
     return finish(figure)
+
+
+def error_curve(panel: Axes, rows: pd.DataFrame, look: Look, label: str, unit: float) -> None:
+    """Means over seeds: at each NFE, or at each tolerance, where NFE differ from seed to seed."""
+    adaptive = (rows["solver"] == "dopri5").all()
+    # From the widest tolerance on, or from the fewest evaluations.
+    means = (
+        rows.groupby("tolerance" if adaptive else "nfe", sort=True)[["nfe", "rmse"]]
+        .mean()
+        .iloc[:: -1 if adaptive else 1]
+    )
+    panel.plot(means["nfe"], means["rmse"] / unit, **look.line() | {"label": label})

@@ -18,13 +18,14 @@ from torch.func import functional_call, grad, vmap
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Need, Row, Run, experiment
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend
 from common.harness.studies.measures import value_at
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
 from common.training.checkpoint import load_checkpoint
 from common.training.stream import stream
 from papers.flow_matching.objective import OBJECTIVES, Objective
-from papers.flow_matching.studies.looks import METHODS, legend
+from papers.flow_matching.studies.looks import METHODS
 from papers.flow_matching.studies.stability import (
     DIFFUSION,
     GRADIENTS,
@@ -89,7 +90,7 @@ CLAIMS = (
     Claim(
         "gradient-noise",
         "Score matching, with its usual weight σ², has next to no gradient near the data, where flow matching on the "
-        "same path has more than anywhere else.",
+        "same path has more than at an average time.",
         "beside Section 6.1",
         (
             Quantity(
@@ -139,8 +140,8 @@ FIGURES = (
         "gradient-noise",
         "Variance of the loss's gradient against 1 − t, relative to its mean over time, for the objectives on the "
         "diffusion path; both axes are logarithmic.",
-        "Networks that were trained at the middle rate, on the mixture. Score matching has most of its gradient in the "
-        "middle of the time, and less near the data. That of flow matching grows towards the data.",
+        "Networks that were trained at the middle rate, on the mixture. From t = 0.95 on, near the data, the "
+        "gradient of score matching falls steeply, and that of flow matching grows.",
         (gradient_noise,),
         draw_noise,
     ),

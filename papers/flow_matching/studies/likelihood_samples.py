@@ -21,6 +21,7 @@ from torch import Tensor
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Need, Resources, Row, Run, at_least, experiment, one_of, positive
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import ticks
 from common.harness.studies.measures import Measure, paired_difference, per_seed, pick
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
@@ -29,7 +30,7 @@ from papers.flow_matching.likelihood import Divergence, bits_of, dequantised_log
 from papers.flow_matching.objective import OBJECTIVES
 from papers.flow_matching.published import NLL_BY_K
 from papers.flow_matching.studies.images import DATASETS, LIKELIHOOD, look_at
-from papers.flow_matching.studies.looks import METHODS, ticks
+from papers.flow_matching.studies.looks import METHODS
 from papers.flow_matching.studies.networks import NETWORKS, network
 from papers.flow_matching.studies.table import SCALED_DOWN
 from papers.flow_matching.studies.training import trained, trained_velocity

@@ -7,29 +7,13 @@ that is trained on it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from common.harness.studies.looks import Look
 from common.harness.studies.panels import COLOURS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class Look:
-    name: str
-    colour: str
-    marker: str
-    dash: str | tuple[float, tuple[float, ...]] = "-"
-    """A line style of matplotlib."""
-
-    def line(self) -> dict[str, Any]:
-        """The arguments of matplotlib's `plot` that draw it, with its name in the legend."""
-        return {"label": self.name, "color": self.colour, "marker": self.marker, "ls": self.dash}
+    pass
 
 
 METHODS: Mapping[str, Look] = {
@@ -55,24 +39,6 @@ SOLVERS: Mapping[str, Look] = {
     "rk4": Look("RK4", "black", "D", "--"),
     "dopri5": Look("dopri5", COLOURS[1], "s", "-."),
 }
-
-
-def ticks(axes: Axes, places: Iterable[float], **settings: object) -> None:
-    """A logarithmic horizontal axis of whole numbers, with a tick at each of `places` and nowhere else."""
-    from matplotlib.ticker import NullLocator
-
-    numbers = sorted({round(place) for place in places})
-    axes.set(xscale="log", **settings)
-    axes.set_xticks(numbers, [str(number) for number in numbers])
-    axes.xaxis.set_minor_locator(NullLocator())
-
-
-def legend(figure: Figure, columns: int) -> None:
-    """One legend for all panels, below them: each name once."""
-    named = [axes.get_legend_handles_labels() for axes in figure.axes]
-    by_name = {label: handle for handles, labels in named for handle, label in zip(handles, labels, strict=True)}
-    settings = {"ncols": columns, "frameon": False, "fontsize": "small"}
-    figure.legend([*by_name.values()], [*by_name], loc="outside lower center", **settings)
 
 
 LAWS: Mapping[str, Look] = {

@@ -67,7 +67,7 @@ class NetworkConfig:
 NETWORKS: Mapping[str, NetworkConfig] = MappingProxyType(
     {
         "perceptron": NetworkConfig("fm-ot", "digits", 8, 200 * 64, 64, width=256, time_scale=30.0, lr=3e-3),
-        "unet": NetworkConfig("fm-ot", "mnist", RESOLUTION, 45_000, BATCH, WIDTH, LEVELS, BLOCKS, checkpoint_every=100),
+        "unet": NetworkConfig("fm-ot", "mnist", RESOLUTION, 24_000, BATCH, WIDTH, LEVELS, BLOCKS, checkpoint_every=100),
         "large unet": NetworkConfig(
             "fm-ot", "mnist", 32, 10_000_000, 512, 64, levels=3, blocks=2, lr=5e-4, checkpoint_every=1000
         ),

@@ -20,6 +20,7 @@ from common.diffusion.oracle import GaussianMixture
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Resources, Row, Run, at_least, experiment, one_of, positive
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend
 from common.harness.studies.measures import paired_difference
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
@@ -33,7 +34,7 @@ from papers.flow_matching.objective import OBJECTIVES
 from papers.flow_matching.published import TABLE_1
 from papers.flow_matching.solvers import Velocity
 from papers.flow_matching.studies.images import DATASETS, batches
-from papers.flow_matching.studies.looks import METHODS, legend
+from papers.flow_matching.studies.looks import METHODS
 from papers.flow_matching.studies.networks import network, untrained
 from papers.flow_matching.studies.spread import between_rates, between_seeds, farther, over_rates, worse
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Resources, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend
 from common.harness.studies.measures import paired_difference, paired_ratio
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
@@ -32,7 +33,6 @@ from papers.flow_matching.solvers import CountedVelocity, grid, midpoint
 from papers.flow_matching.studies import looks
 from papers.flow_matching.studies.fidelity import fd_pixels, psnr, ssim
 from papers.flow_matching.studies.images import DATASETS, SAMPLING, TRAINING, look_at
-from papers.flow_matching.studies.looks import legend
 from papers.flow_matching.studies.networks import NETWORKS, network, noise, untrained
 from papers.flow_matching.studies.training import train_config
 from papers.flow_matching.super_resolution import (

@@ -18,6 +18,7 @@ from torch import Tensor
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Need, Resources, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend, ticks
 from common.harness.studies.measures import NotReached, per_seed, pick
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
@@ -264,13 +265,13 @@ def evaluations(results: Results) -> MatplotlibFigure:
             rows = where(table, model="ar", top_p=top_p)
             place = [rows["nfe"].mean()], [rows[column].mean()]
             axes.scatter(*place, color=of_ar, marker=marker, zorder=3, label=name)
-        looks.ticks(axes, where(table, model="sedd-absorb")["nfe"], xlabel="network evaluations")
+        ticks(axes, where(table, model="sedd-absorb")["nfe"], xlabel="network evaluations")
     likelihood.axhline(ar["nll"].mean(), color=of_ar, ls=":", label="as likely as autoregressive")
     likelihood.axhline(ar["data_nll"].mean(), color="0.4", ls="-.", label="data")
     entropy.axhspan(0.98, 1.02, color="0.9", zorder=0, label="within 2 % of the data")
     likelihood.set(title=f"likelihood: {table['language'].iloc[0]}", ylabel="nats per token")
     entropy.set(title="variety", ylabel="token entropy over the data's")
-    looks.legend(figure, columns=2)
+    legend(figure, columns=2)
     return finish(figure)
 
 

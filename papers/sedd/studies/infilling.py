@@ -22,6 +22,7 @@ from common.data.markov import random_source
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import PRESETS, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend, ticks
 from common.harness.studies.measures import mean_over, per_seed
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
@@ -232,8 +233,8 @@ def infilling_error(results: Results) -> MatplotlibFigure:
         if graph == "absorb":
             looks.slope(axes, mean)
         looks.plot(axes, mean, "tweedie", look)
-    looks.ticks(axes, table["n_steps"], yscale="log", xlabel="steps", ylabel="total variation to the conditional law")
-    looks.legend(figure, columns=3)
+    ticks(axes, table["n_steps"], yscale="log", xlabel="steps", ylabel="total variation to the conditional law")
+    legend(figure, columns=3)
     return finish(figure)
 
 

@@ -6,7 +6,7 @@ figure; the two samplers of a graph share it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ from common.harness.studies.panels import COLOURS
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -70,21 +69,3 @@ def slope(axes: Axes, values: pd.Series) -> None:
     """The line of slope −1 through the first of `values`, behind them."""
     line = values.iloc[0] * values.index[0] / values.index
     axes.plot(values.index, line, color="0.85", lw=7, zorder=0, label="slope −1")
-
-
-def ticks(axes: Axes, places: Iterable[float], **settings: object) -> None:
-    """A logarithmic axis of whole numbers, with a tick at each of `places` and nowhere else."""
-    from matplotlib.ticker import NullLocator
-
-    numbers = sorted({round(place) for place in places})
-    axes.set(xscale="log", **settings)
-    axes.set_xticks(numbers, [str(number) for number in numbers])
-    axes.xaxis.set_minor_locator(NullLocator())
-
-
-def legend(figure: Figure, columns: int) -> None:
-    """One legend for all panels, below them: each name once."""
-    named = [axes.get_legend_handles_labels() for axes in figure.axes]
-    by_name = {label: handle for handles, labels in named for handle, label in zip(handles, labels, strict=True)}
-    settings = {"ncols": columns, "frameon": False, "fontsize": "small"}
-    figure.legend([*by_name.values()], [*by_name], loc="outside lower center", **settings)

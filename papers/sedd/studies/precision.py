@@ -20,6 +20,7 @@ from torch import Tensor
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import PRESETS, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend, ticks
 from common.harness.studies.measures import Measure, per_seed, value_at
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
@@ -284,9 +285,9 @@ def cut_off(results: Results) -> MatplotlibFigure:
         of_samples.plot(
             mean.index, mean["drawn_entropy"], color=look.colour, ls="none", marker=look.marker, label=look.name
         )
-    looks.ticks(of_samples, samples["n_steps"], xlabel="steps", title="samples of many steps")
+    ticks(of_samples, samples["n_steps"], xlabel="steps", title="samples of many steps")
     of_samples.set(ylabel="entropy of samples, nats")
-    looks.legend(figure, columns=5)
+    legend(figure, columns=5)
     return finish(figure)
 
 

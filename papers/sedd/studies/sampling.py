@@ -16,6 +16,7 @@ from common.data.markov import random_source
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import PRESETS, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend, ticks
 from common.harness.studies.measures import Measure, loglog_slope, per_seed
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
@@ -268,10 +269,10 @@ def steps(results: Results) -> MatplotlibFigure:
             if graph == "absorb":
                 looks.slope(axes, mean)
             looks.plot(axes, mean, sampler, look)
-        looks.ticks(axes, table["n_steps"], yscale="log", xlabel="steps")
+        ticks(axes, table["n_steps"], yscale="log", xlabel="steps")
     left.set(title="enumerated: 3 tokens, L = 4", ylabel="total variation to the source")
     right.set(title="drawn: 8 tokens, L = 32", ylabel="nats per token above entropy")
-    looks.legend(figure, columns=2)
+    legend(figure, columns=2)
     return finish(figure)
 
 

@@ -20,6 +20,7 @@ from torch import nn
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Resources, Row, Run, experiment
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend
 from common.harness.studies.measures import paired_ratio, value_at
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.statistics import student_t
@@ -285,7 +286,7 @@ def bits(results: Results) -> MatplotlibFigure:
     published.set_yticks(range(len(models)), [])
     for axes in (ours, published):
         axes.grid(axis="y", color="0.9")
-    looks.legend(figure, columns=2)
+    legend(figure, columns=2)
     return finish(figure)
 
 

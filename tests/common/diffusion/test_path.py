@@ -14,7 +14,7 @@ from torchdiffeq import odeint
 from common.diffusion.oracle import GaussianMixture, gaussian_flow
 from common.diffusion.path import EDM, VE, VP, Cosine, GaussianPath, Prediction, RectifiedFlow
 
-PATHS = [VP(), VP(beta_d=6.0, beta_min=0.5), VE(), EDM(), Cosine(), RectifiedFlow()]
+PATHS = [VP(), VP(beta_d=6.0, beta_min=0.5), VE(), EDM(), Cosine(), RectifiedFlow(), RectifiedFlow(0.1)]
 PREDICTIONS: tuple[Prediction, ...] = get_args(Prediction)
 
 every_path = pytest.mark.parametrize("path", PATHS, ids=str)
@@ -94,6 +94,7 @@ def test_log_snr_is_that_of_alpha_and_sigma_and_decreases(path):
 def test_log_snr_inverts_both_ways(path):
     torch.testing.assert_close(path.t_from_log_snr(path.log_snr(TIMES)), TIMES, rtol=1e-11, atol=0)
     log_snr = torch.linspace(-25, 40, 66, dtype=torch.float64)
+    log_snr = log_snr[log_snr <= path.log_snr(f64(0))]
     # 1 - t is known to 1e-16; at log-SNR -25 it is as small as 4e-6.
     torch.testing.assert_close(path.log_snr(path.t_from_log_snr(log_snr)), log_snr, rtol=0, atol=1e-9)
 
@@ -160,6 +161,17 @@ def test_velocity_is_the_time_derivative_of_the_path(path):
     t = TIMES[::4]
     velocity = torch.func.jvp(lambda s: path.perturb(x0, eps, s), (t,), (torch.ones_like(t),))[1]
     torch.testing.assert_close(path.target("velocity", x0, eps, t), velocity)
+
+
+def test_rectified_flow_may_keep_noise_at_the_data():
+    path = RectifiedFlow(0.1)
+    assert path.sigma(f64(0, 1)).tolist() == [0.1, 1]
+    assert path.alpha(f64(0, 1)).tolist() == [1, 0]
+    x0, eps = randn(5, 3), randn(5, 3, seed=1)
+    torch.testing.assert_close(path.target("velocity", x0, eps, TIMES[::4]), 0.9 * eps - x0)
+    for sigma_min in (-0.1, 1.0):
+        with pytest.raises(ValueError, match=f"sigma_min is {sigma_min}; it must lie in"):
+            RectifiedFlow(sigma_min)
 
 
 def test_rectified_flow_velocity_points_from_data_to_noise():

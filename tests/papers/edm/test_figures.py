@@ -12,6 +12,7 @@ import pytest
 
 from common.harness.studies.experiment import Experiment
 from common.harness.studies.figure import Figure
+from common.harness.studies.looks import tiles
 from common.harness.studies.panels import where
 from papers.edm.configs import VP_CONFIGS
 from papers.edm.paper import PAPER
@@ -23,7 +24,7 @@ from papers.edm.studies.cost import SAMPLERS, sampling_cost
 from papers.edm.studies.curvature import CURVES, curvature
 from papers.edm.studies.methods import LAWS, LETTERS, SCHEDULES, SOLVERS
 from papers.edm.studies.rho import rho_sweep
-from papers.edm.studies.training import _tiles, training
+from papers.edm.studies.training import training
 from tests.papers.edm.tables import seeds_of, table
 
 FIGURES = {figure.name: figure for study in PAPER.load().values() for figure in study.figures}
@@ -234,8 +235,8 @@ def test_samples_are_those_of_their_letter_in_seed_0(preset: str) -> None:
     assert [panel.get_title() for panel in panels if panel.images] == list(letters)
     for panel, letter in zip(panels, letters, strict=False):
         ((_, arrays),) = MadeUp(preset).arrays(training, letter=letter, dataset=dataset, seed=0)
-        tiles = _tiles(arrays["samples"][:32], columns=8)
-        np.testing.assert_allclose(panel.images[0].get_array(), tiles if dataset != "cifar10" else (tiles + 1) / 2)
+        sheet = tiles(arrays["samples"][:32], columns=8)
+        np.testing.assert_allclose(panel.images[0].get_array(), sheet if dataset != "cifar10" else (sheet + 1) / 2)
 
 
 @pytest.mark.parametrize("preset", TRAINING_PRESETS)
@@ -291,9 +292,9 @@ def test_churn_has_a_panel_for_each_source_with_its_seeds_means_and_floor(preset
     assert names == {"one seed", "mean, with 95 % interval", "same-distribution floor"}
 
 
-def test_tiles_keep_images_in_reading_order() -> None:
+def testtiles_keep_images_in_reading_order() -> None:
     images = np.arange(8.0)[:, None, None, None] * np.ones((8, 1, 2, 2))
-    tiled = _tiles(images, columns=4)
+    tiled = tiles(images, columns=4)
     assert tiled.shape == (8, 16)
     assert tiled[1::4, 1::4].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert (tiled[0] == -1).all()
@@ -305,3 +306,10 @@ def test_every_figure_is_read_back() -> None:
         "churn",
     }  # fmt: skip
     assert all(isinstance(figure, Figure) for figure in FIGURES.values())
+
+
+def test_a_tile_is_its_image_upright() -> None:
+    images = np.random.default_rng(0).random((4, 2, 3, 5))
+    sheet = tiles(images, columns=2)
+    assert sheet.shape == (2 * 5, 2 * 7, 2)
+    np.testing.assert_array_equal(sheet[6:9, 1:6], images[2].transpose(1, 2, 0))

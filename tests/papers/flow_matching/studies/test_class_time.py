@@ -200,7 +200,7 @@ def test_figures_show_the_shares_and_the_states(of: Experiment, preset: str) -> 
             np.testing.assert_allclose(shown[:, 0], on_ot)
     above, below = figures[f"appearance{tail}"].draw(results).axes
     for panel, name in ((above, "fm-ot"), (below, "fm-vp")):
-        assert panel.get_title() == METHODS[name].name
+        assert panel.get_title() == f"{METHODS[name].name}, by time t"
         sheet = np.asarray(panel.images[0].get_array())
         states = results.arrays(of, seed=0)[0][1][f"states_{name}"]
         assert sheet.shape == (3 * 9, 11 * 9)

@@ -226,6 +226,9 @@ def test_the_measures_of_a_seed() -> None:
     # Over rates: √2 and 3/√2 against √2 and 0. Over seeds: distances 1 and 1.5 from the mean against 0.5 and 0.5.
     assert between_rates(score, flow).tolist() == pytest.approx([0.0, 3 / 2**0.5])
     assert between_seeds(score, flow).tolist() == pytest.approx([0.75, 0.75])
+    # Of three, from their mean: 2, 1 and 3, where the middle one would have 1, 0 and 4.
+    three, still = pd.DataFrame({0.1: [0.0, 1.0, 5.0]}), pd.DataFrame({0.1: [2.0, 2.0, 2.0]})
+    assert between_seeds(three, still).tolist() == pytest.approx([2.0, 1.0, 3.0])
 
 
 def test_one_rate_at_which_flow_matching_is_far_off_is_seen_by_the_spread_though_not_by_the_worst() -> None:
