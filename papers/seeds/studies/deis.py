@@ -15,12 +15,13 @@ from common.diffusion.solvers import CountedDenoiser
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import PRESETS, Grid, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend, ticks
 from common.harness.studies.measures import paired_ratio
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
 from papers.seeds.brownian import no_noise
 from papers.seeds.grids import power_time
-from papers.seeds.studies.looks import ODE_SOLVERS, legend, ticks
+from papers.seeds.studies.looks import ODE_SOLVERS
 from papers.seeds.studies.methods import follow
 from papers.seeds.studies.ring import EXACT, PATH, SOLVERS, T_MAX, T_MIN, ring, rms, start_and_end
 

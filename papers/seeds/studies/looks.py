@@ -7,30 +7,9 @@ with others; where its members are compared among themselves, a dash and a marke
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
+from common.harness.studies.looks import Look
 from common.harness.studies.panels import COLOURS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class Look:
-    name: str
-    colour: str
-    marker: str
-    dash: str | tuple[float, tuple[float, ...]] = "-"
-    """A line style of matplotlib."""
-
-    def line(self) -> dict[str, Any]:
-        """The arguments of matplotlib's `plot` that draw it, with its name in the legend."""
-        return {"label": self.name, "color": self.colour, "marker": self.marker, "ls": self.dash}
-
 
 FIRST, SECOND, THIRD = COLOURS[0], COLOURS[2], COLOURS[3]
 DENSE = (0, (1, 1))
@@ -65,21 +44,3 @@ ODE_SOLVERS: Mapping[str, Look] = {
     "rho-kutta": Look("ρKutta", COLOURS[3], "s", ":"),
 }
 """Of the probability-flow ODE."""
-
-
-def ticks(axes: Axes, places: Iterable[float], **settings: object) -> None:
-    """A logarithmic horizontal axis of whole numbers, with a tick at each of `places` and nowhere else."""
-    from matplotlib.ticker import NullLocator
-
-    numbers = sorted({round(place) for place in places})
-    axes.set(xscale="log", **settings)
-    axes.set_xticks(numbers, [str(number) for number in numbers])
-    axes.xaxis.set_minor_locator(NullLocator())
-
-
-def legend(figure: Figure, columns: int) -> None:
-    """One legend for all panels, below them: each name once."""
-    named = [axes.get_legend_handles_labels() for axes in figure.axes]
-    by_name = {label: handle for handles, labels in named for handle, label in zip(handles, labels, strict=True)}
-    settings = {"ncols": columns, "frameon": False, "fontsize": "small"}
-    figure.legend([*by_name.values()], [*by_name], loc="outside lower center", **settings)

@@ -19,13 +19,14 @@ from common.diffusion.oracle import GaussianMixture
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import PRESETS, Grid, Row, Run, at_least, experiment, positive
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend, ticks
 from common.harness.studies.measures import Measure, loglog_slope
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
 from common.training.stream import stream
 from papers.seeds.brownian import BrownianPath, Noise
 from papers.seeds.grids import uniform_log_snr
-from papers.seeds.studies.looks import SOLVERS, legend, ticks
+from papers.seeds.studies.looks import SOLVERS
 from papers.seeds.studies.methods import FORMS, METHODS, follow
 
 if TYPE_CHECKING:

@@ -16,13 +16,14 @@ from common.diffusion.solvers import CountedDenoiser, Denoiser
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import PRESETS, Grid, Row, Run, at_least, experiment, positive
 from common.harness.studies.figure import Figure, Results
+from common.harness.studies.looks import legend, ticks
 from common.harness.studies.measures import Measure, paired_ratio, per_seed, pick
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
 from papers.seeds.brownian import Noise
 from papers.seeds.grids import power_noise
 from papers.seeds.moments import exact_moments, solver_moments
-from papers.seeds.studies.looks import SOLVERS, legend, ticks
+from papers.seeds.studies.looks import SOLVERS
 from papers.seeds.studies.methods import METHODS, PATH, follow
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from papers.seeds.studies.deis_orders import ORDERS, IntegralConfig, integrals
 from papers.seeds.studies.looks import ODE_SOLVERS
 from papers.seeds.studies.ring import SOLVERS
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.made import made
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, lines, table, verdict, wobble
+from tests.papers.made import made
+from tests.papers.planted import MadeUp, Row, lines, table, verdict, wobble
 
 OF = {claim.id: claim for claim in (*CLAIMS, *ORDER_CLAIMS)}
 ERRORS = {"euler": 1.0, "frozen-score": 2.8, "ddim": 1.6, "tab1": 0.9, "tab2": 0.6, "tab3": 0.3, "rho-ab3": 0.5}

@@ -9,8 +9,8 @@ import pytest
 
 from papers.seeds.studies.identities import CLAIMS, IDENTITIES, IdentityConfig, identity
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.made import made
-from tests.papers.flow_matching.studies.planted import Row, table, verdict
+from tests.papers.made import made
+from tests.papers.planted import Row, table, verdict
 
 SAME, CHANGED = CLAIMS
 

@@ -23,8 +23,8 @@ from papers.seeds.studies.strong_order import (
     strong,
 )
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.made import made
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, lines, table, verdict
+from tests.papers.made import made
+from tests.papers.planted import MadeUp, Row, lines, table, verdict
 
 OF = {claim.id: claim for claim in CLAIMS}
 PRESETS = pytest.mark.parametrize("preset", ["quick", "small", "gpu"])

@@ -14,8 +14,8 @@ from papers.seeds.studies.looks import SOLVERS
 from papers.seeds.studies.methods import METHODS
 from papers.seeds.studies.weak_order import CLAIMS, EQUAL_NFE, FIGURES, ORDER, STAGES, WeakConfig, weak
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.made import made
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, lines, table, verdict
+from tests.papers.made import made
+from tests.papers.planted import MadeUp, Row, lines, table, verdict
 
 OF = {claim.id: claim for claim in CLAIMS}
 TRUE = {solver: float(ORDER.get(solver, 1)) for solver in SOLVERS} | {"2m-sde": 2.0}
