@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from common.data.images import digits
+from common.diffusion.churn import Churn
 from common.training.checkpoint import save_checkpoint
 from common.training.stream import stream
 from papers.edm.precond import EDMPrecond, VPPrecond
-from papers.edm.sampler import Churn
 from papers.edm.schedule import edm_sigmas
 from papers.edm.studies import churn as study
 from papers.edm.studies.churn import CHURNS, ChurnConfig, churn, spread

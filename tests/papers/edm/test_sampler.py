@@ -11,13 +11,12 @@ from scipy import stats
 from torchdiffeq import odeint
 
 from common.diffusion import path
+from common.diffusion.churn import Churn, edm_sampler
 from common.diffusion.oracle import GaussianMixture
 from common.diffusion.solvers import CountedDenoiser, euler, heun
 from papers.edm.precond import IDDPMPrecond
 from papers.edm.sampler import (
-    Churn,
     ablation_sampler,
-    edm_sampler,
     euler_step,
     heun_step,
     ode_field,
