@@ -22,7 +22,16 @@ PAPER = Paper(
         "are exact, and stages share the noise of one Brownian path. Stochastic samplers so need three to five times "
         "fewer evaluations, and keep the quality that deterministic ones lose."
     ),
-    studies=("strong_order", "weak_order", "identities", "deis", "deis_orders"),
+    studies=(
+        "evaluations",
+        "optimal_quality",
+        "strong_order",
+        "weak_order",
+        "few_evaluations",
+        "deis",
+        "identities",
+        "deis_orders",
+    ),
     further_reading=(
         Reading(
             "Fast Sampling of Diffusion Models with Exponential Integrator",

@@ -7,6 +7,7 @@ with others; where its members are compared among themselves, a dash and a marke
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from common.harness.studies.looks import Look
 from common.harness.studies.panels import COLOURS
@@ -44,3 +45,20 @@ ODE_SOLVERS: Mapping[str, Look] = {
     "rho-kutta": Look("ρKutta", COLOURS[3], "s", ":"),
 }
 """Of the probability-flow ODE."""
+
+IN_DATA = {"seeds-1-data": "SEEDS-1", "seeds-2b-data": "SEEDS-2", "seeds-3-data": "SEEDS-3"}
+"""How those of SEEDS are called where all are in data prediction, and SEEDS-2 of type 2b."""
+SAMPLERS: Mapping[str, Look] = {
+    **{name: replace(SOLVERS[name], name=short, dash="-") for name, short in IN_DATA.items()},
+    "em-sigma": Look("Euler–Maruyama in σ", COLOURS[8], "<"),
+    "em-sigma-squared": SOLVERS["em-sigma-squared"],
+    "em-vp": Look("Euler–Maruyama, VP", COLOURS[5], ">"),
+    "ddpm": Look("DDPM", COLOURS[9], "p"),
+    "churn": Look("EDM, stochastic", "black", "h"),
+    "ddim": Look("DDIM", COLOURS[9], "o", "--"),
+    "tab3": Look("DEIS, tAB-3", COLOURS[1], "D", "--"),
+    "dpm-3": Look("DPM-Solver-3", COLOURS[4], "^", "--"),
+    "2m": Look("DPM-Solver++ 2M", COLOURS[4], "X", "--"),
+    "heun": Look("Heun", "0.5", "s", "--"),
+}
+"""Those that draw samples (`samplers.SAMPLERS`): stochastic ones with full lines, deterministic ones with dashes."""
