@@ -252,21 +252,20 @@ def spread_error(samples: Tensor, points: Tensor) -> float:
     return abs(float(nearest.square().mean()) / samples.shape[1] / COMPONENT_STD**2 - 1)
 
 
+_QUICK = [
+    ExactConfig("exact", tuple(name for name in EXACT if name != "churn"), n_samples=400),
+    *(
+        ExactConfig(source, ("seeds-3-data", "heun"), (49,), n_samples=400)
+        for source in ("spoiled at high noise", "spoiled at low noise")
+    ),
+]
 _SOURCES = [ExactConfig(source) for source in SPOILED]
 
 
 @experiment(
     ExactConfig,
     {
-        "quick": Grid(
-            [ExactConfig("exact", nfes=NFES[:-1], n_samples=500)]
-            + [
-                ExactConfig(source, ("seeds-3-data", "heun"), NFES[3:4], n_samples=500)
-                for source in SPOILED
-                if source != "exact"
-            ],
-            4,
-        ),
+        "quick": Grid(_QUICK, 3),
         "small": Grid(_SOURCES, 8),
         "gpu": Grid(_SOURCES, 8),
     },
@@ -291,7 +290,7 @@ def exact_curves(config: ExactConfig, seed: int, run: Run) -> list[Row]:
 @experiment(
     PlaneConfig,
     {
-        "quick": Grid([PlaneConfig(nfes=NFES[:-1])], 4),
+        "quick": Grid([PlaneConfig(nfes=NFES[:4], n_samples=2000, projections=32)], 4),
         **{preset: Grid([PlaneConfig(n_samples=10_000)], 8) for preset in PRESETS[1:]},
     },
     COLUMNS,

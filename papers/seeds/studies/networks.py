@@ -33,8 +33,8 @@ INITIAL, TRAINING, SAMPLING, FLOOR, LAW = range(5)
 
 PATH = Cosine()
 SIGMA_DATA = 0.5
-NOISE: Mapping[str, tuple[float, float]] = {"usual": (-1.2, 1.2), "starved": (-1.6, 0.7)}
-"""P_mean and P_std of ln σ in training: EDM's own, and levels that leave high noise out, σ > 0.8 seen in 2 % of it."""
+NOISE: Mapping[str, tuple[float, float]] = {"usual": (-1.2, 1.2), "starved": (-2.0, 0.7)}
+"""P_mean and P_std of ln σ in training: EDM's own, and levels that leave high noise out: 0.6 % of it have σ > 0.8."""
 EMA_HALFLIFE, EMA_RAMPUP = 500_000.0, 0.05
 """Half-life of the average of the weights, in images, and at most as a share of the images seen."""
 
