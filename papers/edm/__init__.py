@@ -3,8 +3,9 @@
 Diffusion models had come as packages: a process, a network and a sampler that seemed to need each other. The paper
 shows that the sampler, the network's preconditioning and its training are independent choices around one object, the
 denoiser D(x; σ), and makes each anew. `schedule.py` has σ(t), s(t) and the time steps (Sections 2 and 3, Table 1),
-`sampler.py` the deterministic and stochastic samplers (Sections 3 and 4, Algorithms 1 to 3), `precond.py` and `loss.py`
-the preconditioning and the loss (Section 5), `augment.py` the non-leaky augmentation (Section 5, Appendix F.2),
-`configs.py` the training configurations A to F (Table 2), `published.py` the paper's own numbers. `studies/` has one
-module for each question that is asked of them, from its configs to its verdict and its figures.
+`sampler.py` the samplers for any of these (Sections 3 and 4, Algorithms 1 and 3; Algorithm 2 is
+`common.diffusion.churn`), `precond.py` and `loss.py` the preconditioning and the loss (Section 5), `augment.py` the
+non-leaky augmentation (Section 5, Appendix F.2), `configs.py` the training configurations A to F (Table 2),
+`published.py` the paper's own numbers. `studies/` has one module for each question that is asked of them, from its
+configs to its verdict and its figures.
 """
