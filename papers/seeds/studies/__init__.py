@@ -7,6 +7,7 @@ With networks, and with exact denoisers beside them: `evaluations` (how many SEE
 against ODE) and `few_evaluations` (ten of them, and the published tables).
 
 What several of them share: `looks` has names and colours, `methods` the solvers by name, `ring` the same for the
-ODE of DEIS, and its law of data; `networks` and `training` the networks, `samplers` the solvers as they draw samples,
-`curves` quality against evaluations, `reading` what is read off it, and `drawing` its figures.
+ODE of DEIS, and its law of data; `images`, `networks` and `training` the networks, `samplers` the solvers as they draw
+samples, `curves` and `network_curves` quality against evaluations, `reading` what is read off it, and `drawing` its
+figures.
 """

@@ -1,12 +1,12 @@
 """Quality against evaluations: what all solvers make of one denoiser, from the same noise.
 
-    trained networks    perceptrons on digits, a U-Net on MNIST: the Frechet distance to the data
-    exact denoisers     Gaussians around digits: the Frechet distance to that law, and the error of their spread about
-                        the digits. The same with the score of the denoiser too long at high noise, or at low: an error
-                        whose place is known
-    in the plane        eight Gaussians on a ring: the sliced Wasserstein distance
+    digits        Gaussians around digits: the Frechet distance to that law, and the error of their spread about the
+                  digits. The same with the score of the denoiser too long at high noise, or at low: an error whose
+                  place is known
+    the plane     eight Gaussians on a ring: the sliced Wasserstein distance
 
-Solvers share the noise that they start from and the seed of all other noise.
+Here the denoiser is exact; `network_curves` has trained ones. Solvers share the noise that they start from, and the
+seed of all other noise.
 """
 
 from __future__ import annotations
@@ -22,58 +22,33 @@ from common.data.images import digits
 from common.data.toy import eight_gaussians_mixture
 from common.diffusion.oracle import EmpiricalDenoiser, GaussianMixture
 from common.diffusion.solvers import Denoiser
-from common.harness.studies.experiment import PRESETS, Grid, Need, Resources, Row, Run, at_least, experiment, one_of
+from common.harness.studies.experiment import PRESETS, Grid, Row, Run, at_least, experiment, one_of
 from common.metrics.distances import sliced_w2
 from common.metrics.features import digit_features
-from common.metrics.floor import Sampler, floor, resampled
-from common.metrics.frechet import Moments, digits_reference, fd_digits, mnist_reference, moments
+from common.metrics.floor import Sampler, floor
+from common.metrics.frechet import Moments, fd_digits, moments
 from common.training.stream import stream
-from papers.seeds.studies.networks import DATASETS, FLOOR, LAW, NOISE, SAMPLING, SIGMA_DATA, Scale, look_at
+from papers.seeds.studies.images import FLOOR, LAW, SAMPLING, SIGMA_DATA, Scale
 from papers.seeds.studies.samplers import SAMPLERS, drawn
-from papers.seeds.studies.training import NETWORKS, network, trained, trained_denoiser
 
 NFES = (7, 13, 25, 49, 97, 193)
 """Whole steps of one, two and three evaluations, and of Heun's method, with a denoising at the end."""
-FEW = (10, 20)
-"""At which DDIM and tAB-3 are judged besides."""
 MANY = (385,)
 """At which DDPM is judged besides, with an exact denoiser."""
 CHUNK = 1000
 """Samples that a solver carries at once."""
 COLUMNS = {"sampler": SAMPLERS, "nfe": int, "distance": float, "floor": float}
 
-ALL = tuple(SAMPLERS)
-QUICK = ("seeds-3-data", "em-sigma", "em-vp", "ddpm", "ddim", "tab3")
-IMAGES = ("seeds-3-data", "em-sigma", "em-vp", "ddpm", "churn", "ddim", "tab3", "heun")
-"""Those that U-Nets are sampled with, for it takes long."""
 EXACT = ("seeds-1-data", "seeds-2b-data", "seeds-3-data", "em-sigma", "em-sigma-squared", "ddpm", "churn", "heun")
 
 
-def _checked(config: CurveConfig | ExactConfig | PlaneConfig) -> None:
-    at_least(2, config, "n_samples", "nfes")
-    for name in config.samplers:
+def checked(samplers: tuple[str, ...], nfes: tuple[int, ...], n_samples: int) -> None:
+    """Raises ValueError for a solver that there is not, or fewer than two evaluations or samples."""
+    for name in samplers:
         if name not in SAMPLERS:
             raise ValueError(f"samplers has {name!r}; there are {', '.join(SAMPLERS)}")
-
-
-@dataclass(frozen=True)
-class CurveConfig:
-    """A trained network."""
-
-    network: str
-    """One of `NETWORKS`."""
-    noise: str
-    """At which it was trained."""
-    samplers: tuple[str, ...] = ALL
-    nfes: tuple[int, ...] = NFES
-    few: tuple[int, ...] = FEW
-    """Of DDIM and tAB-3 alone."""
-    n_samples: int = 1000
-
-    def __post_init__(self) -> None:
-        one_of(NETWORKS, self, "network")
-        one_of(NOISE, self, "noise")
-        _checked(self)
+    if min(nfes, default=0) < 2 or n_samples < 2:
+        raise ValueError(f"nfes are {nfes} and n_samples is {n_samples}; each must be at least 2")
 
 
 @dataclass(frozen=True)
@@ -91,8 +66,13 @@ class ExactConfig:
 
     def __post_init__(self) -> None:
         one_of(SPOILED, self, "source")
-        _checked(self)
+        checked(self.samplers, self.nfes, self.n_samples)
         at_least(1, self, "n_points")
+
+    @property
+    def budgets(self) -> Mapping[str, tuple[int, ...]]:
+        """The evaluations of each solver."""
+        return {name: self.nfes + (self.many if name == "ddpm" else ()) for name in self.samplers}
 
 
 @dataclass(frozen=True)
@@ -105,91 +85,37 @@ class PlaneConfig:
     projections: int = 64
 
     def __post_init__(self) -> None:
-        _checked(self)
+        checked(self.samplers, self.nfes, self.n_samples)
         at_least(1, self, "projections")
+
+    @property
+    def budgets(self) -> Mapping[str, tuple[int, ...]]:
+        """The evaluations of each solver."""
+        return dict.fromkeys(self.samplers, self.nfes)
 
 
 def curve(
     denoiser: Denoiser,
     shape: tuple[int, ...],
-    config: CurveConfig | ExactConfig | PlaneConfig,
+    budgets: Mapping[str, tuple[int, ...]],
+    n_samples: int,
     seed: int,
     device: str,
     judge: Callable[[Tensor], Mapping[str, float]],
-) -> list[dict[str, float | str]]:
-    """By solver and evaluations: `judge` of the samples (n, *shape). All start from the same noise."""
-    besides: dict[str, tuple[int, ...]] = {}
-    if isinstance(config, CurveConfig):
-        besides = dict.fromkeys(("ddim", "tab3"), config.few)
-    elif isinstance(config, ExactConfig):
-        besides = {"ddpm": config.many}
-    rows: list[dict[str, float | str]] = []
-    for name in config.samplers:
-        for nfe in sorted({*config.nfes, *besides.get(name, ())}):
+) -> list[Row]:
+    """`judge` of the samples (n, *shape) of each solver, for each of its `budgets` of evaluations.
+
+    All start from the same noise.
+    """
+    rows: list[Row] = []
+    for name, nfes in budgets.items():
+        for nfe in sorted(nfes):
             generator = stream(seed, SAMPLING, device)
-            noise = torch.randn(config.n_samples, *shape, generator=generator, dtype=torch.float64, device=device)
+            noise = torch.randn(n_samples, *shape, generator=generator, dtype=torch.float64, device=device)
             parts = [drawn(name, denoiser, part, nfe, generator) for part in noise.split(CHUNK)]
             samples = torch.cat([part for part, _ in parts])
             rows.append({"sampler": name, "nfe": parts[0][1], **judge(samples)})
     return rows
-
-
-def _floored(rows: list[dict[str, float | str]], lowest: float) -> list[Row]:
-    return [{**row, "floor": lowest} for row in rows]
-
-
-def _needs(config: CurveConfig, seed: int) -> Mapping[str, Need]:
-    return {"network": trained(config.network, config.noise, seed)}
-
-
-@experiment(
-    CurveConfig,
-    {
-        "quick": Grid([CurveConfig("perceptron", "starved", QUICK, NFES[:-1], n_samples=400)], 5),
-        "small": Grid([CurveConfig("long perceptron", noise) for noise in NOISE], 8),
-    },
-    COLUMNS,
-    needs=_needs,
-    prepare=lambda config: look_at(NETWORKS[config.network].dataset, NETWORKS[config.network].resolution),
-    tolerance=0.05,  # trained
-)
-def digit_curves(config: CurveConfig, seed: int, run: Run) -> list[Row]:
-    """Perceptrons on digits: the Frechet distance of samples by solver and evaluations."""
-    return of_network(config, seed, run)
-
-
-@experiment(
-    CurveConfig,
-    {
-        "small": Grid([CurveConfig("unet", "usual", IMAGES, NFES[:-1], n_samples=300)], 5),
-        "gpu": Grid([CurveConfig("large unet", "usual", n_samples=5000)], 3),
-    },
-    COLUMNS,
-    resources={"gpu": Resources(cpus=4, gpus=1.0)},
-    needs=_needs,
-    prepare=lambda config: look_at(NETWORKS[config.network].dataset, NETWORKS[config.network].resolution),
-    tolerance=0.05,  # trained
-)
-def image_curves(config: CurveConfig, seed: int, run: Run) -> list[Row]:
-    """A U-Net on MNIST: the Frechet distance of samples by solver and evaluations."""
-    return of_network(config, seed, run)
-
-
-def of_network(config: CurveConfig, seed: int, run: Run) -> list[Row]:
-    """The curves of a trained network."""
-    made = network(config.network, config.noise)
-    denoiser = trained_denoiser(made, run.needs["network"], run.device)
-    data, side = DATASETS[made.dataset], made.resolution
-    images = data.load(side).x0
-    scale = Scale.of(images)
-
-    def judge(samples: Tensor) -> dict[str, float]:
-        return {"distance": data.distance(scale.decode(samples.cpu()).reshape(-1, 1, side, side))}
-
-    reference = digits_reference() if made.dataset == "digits" else mnist_reference(side)
-    draw, source = resampled(images), stream(seed, FLOOR)
-    lowest = floor(data.distance, draw, config.n_samples, source, repeats=4, reference=reference).mean
-    return _floored(curve(denoiser, made.shape, config, seed, run.device, judge), lowest)
 
 
 COMPONENT_STD = 0.05
@@ -284,7 +210,8 @@ def exact_curves(config: ExactConfig, seed: int, run: Run) -> list[Row]:
         return {"distance": fd_digits(images, reference), "spread": spread_error(samples, points)}
 
     lowest = floor(fd_digits, draw, config.n_samples, source, repeats=4, reference=reference).mean
-    return _floored(curve(denoiser, tuple(points.shape[1:]), config, seed, "cpu", judge), lowest)
+    rows = curve(denoiser, tuple(points.shape[1:]), config.budgets, config.n_samples, seed, "cpu", judge)
+    return [{**row, "floor": lowest} for row in rows]
 
 
 @experiment(
@@ -306,4 +233,5 @@ def plane_curves(config: PlaneConfig, seed: int, run: Run) -> list[Row]:
         return {"distance": sliced_w2(samples, target, stream(seed, LAW), config.projections)}
 
     lowest = judge(law.sample(config.n_samples, source))["distance"]
-    return _floored(curve(law, (2,), config, seed, "cpu", judge), lowest)
+    rows = curve(law, (2,), config.budgets, config.n_samples, seed, "cpu", judge)
+    return [{**row, "floor": lowest} for row in rows]

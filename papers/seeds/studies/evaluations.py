@@ -14,9 +14,10 @@ from common.harness.studies.experiment import PRESETS, Experiment
 from common.harness.studies.figure import Figure, Results
 from common.harness.studies.study import Study
 from papers.seeds.published import SPEED_UP
-from papers.seeds.studies.curves import digit_curves, exact_curves, image_curves, plane_curves
+from papers.seeds.studies.curves import exact_curves, plane_curves
 from papers.seeds.studies.drawing import Shown, two
 from papers.seeds.studies.looks import SAMPLERS
+from papers.seeds.studies.network_curves import digit_curves, image_curves
 from papers.seeds.studies.reading import plateau, saved
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ EXACT = (
 )
 NETWORKS = "Perceptrons on 8×8 digits with EDM's preconditioning; fd_digits. "
 STARVED = NETWORKS + (
-    "They are trained at low noise alone (ln σ ~ N(−2, 0.7²)), so that they err at high noise. Settings come from a "
+    "They are trained at low noise alone (ln σ ~ N(−1.6, 0.7²)), so that they err at high noise. Settings come from a "
     "pilot on seeds from 100 on. "
 )
 USUAL = NETWORKS + "They are trained at EDM's noise levels (ln σ ~ N(−1.2, 1.2²)). "

@@ -17,10 +17,10 @@ from common.harness.studies.figure import Figure, Results
 from common.harness.studies.measures import paired_ratio
 from common.harness.studies.study import Study
 from papers.seeds.published import FID_BASELINES, FID_TAB3, NFE_BASELINES
-from papers.seeds.studies.curves import digit_curves, image_curves
 from papers.seeds.studies.drawing import mean_curve
 from papers.seeds.studies.evaluations import STARVED, U_NETS, USUAL
 from papers.seeds.studies.looks import SAMPLERS
+from papers.seeds.studies.network_curves import digit_curves, image_curves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure

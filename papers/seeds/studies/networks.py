@@ -8,80 +8,29 @@ is trained by `common.diffusion.objective`, several seeds at once where it can.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from math import log
 
 import torch
 from torch import Tensor, nn
 
-from common.data.images import Images, digits, mnist
 from common.diffusion.objective import NormalLogSnr, Objective
 from common.diffusion.path import Cosine
 from common.diffusion.solvers import Denoiser
 from common.harness.studies.experiment import at_least, one_of, positive
-from common.metrics.frechet import fd_digits, fd_mnist
 from common.nets import small_unet
 from common.nets.mlp import MLP
 from common.nets.unet import ddpmpp
 from common.training.loop import TrainConfig
 from common.training.stream import stream
-
-INITIAL, TRAINING, SAMPLING, FLOOR, LAW = range(5)
-"""What the independent random streams of a run are for."""
+from papers.seeds.studies.images import AS_IT_IS, DATASETS, INITIAL, SIGMA_DATA
 
 PATH = Cosine()
-SIGMA_DATA = 0.5
-NOISE: Mapping[str, tuple[float, float]] = {"usual": (-1.2, 1.2), "starved": (-2.0, 0.7)}
-"""P_mean and P_std of ln σ in training: EDM's own, and levels that leave high noise out: 0.6 % of it have σ > 0.8."""
+NOISE: Mapping[str, tuple[float, float]] = {"usual": (-1.2, 1.2), "starved": (-1.6, 0.7)}
+"""P_mean and P_std of ln σ in training: EDM's own, and levels that leave high noise out: 2 % of it have σ > 0.8."""
 EMA_HALFLIFE, EMA_RAMPUP = 500_000.0, 0.05
 """Half-life of the average of the weights, in images, and at most as a share of the images seen."""
-
-
-@dataclass(frozen=True)
-class DataSet:
-    load: Callable[[int], Images]
-    """The training images at a resolution, in [-1, 1]."""
-    metric: str
-    distance: Callable[..., float]
-    """The Frechet distance to it, of images (n, C, H, W) in [-1, 1]."""
-    side: int | None = None
-    """Its resolution, where it has one only."""
-
-
-DATASETS: Mapping[str, DataSet] = {
-    "digits": DataSet(lambda resolution: digits(), "fd_digits", fd_digits, side=8),
-    "mnist": DataSet(lambda resolution: mnist("train", resolution), "fd_mnist", fd_mnist),
-}
-
-
-@cache
-def look_at(dataset: str, resolution: int) -> None:
-    """Download or check what a data set takes, once, before anything runs. Raises ValueError for a resolution that it
-    has not."""
-    side = DATASETS[dataset].side
-    if side is not None and resolution != side:
-        raise ValueError(f"{dataset} has the resolution {side}, not {resolution}")
-    DATASETS[dataset].load(resolution)
-
-
-@dataclass(frozen=True)
-class Scale:
-    """The map from images in [-1, 1] to mean 0 and standard deviation `SIGMA_DATA`, and back."""
-
-    mean: float
-    std: float
-
-    @staticmethod
-    def of(images: Tensor) -> Scale:
-        return Scale(float(images.mean()), float(images.std(correction=0)))
-
-    def encode(self, images: Tensor) -> Tensor:
-        return (images - self.mean) * (SIGMA_DATA / self.std)
-
-    def decode(self, x0: Tensor) -> Tensor:
-        return x0 * (self.std / SIGMA_DATA) + self.mean
 
 
 @dataclass(frozen=True)
@@ -172,11 +121,10 @@ def objective(noise: str) -> Objective:
     return Objective(f"edm, {noise}", PATH, "v", NormalLogSnr(2 * (log(SIGMA_DATA) - mean), 2 * std))
 
 
-def training_data(config: NetworkConfig, device: str) -> tuple[Tensor, Scale]:
-    """The training images over σ_d, float32 (N, *shape), and the scale of what is sampled."""
+def training_data(config: NetworkConfig, device: str) -> Tensor:
+    """The training images over σ_d, float32 (N, *shape)."""
     images = DATASETS[config.dataset].load(config.resolution).x0
-    scale = Scale.of(images)
-    return (scale.encode(images) / SIGMA_DATA).reshape(-1, *config.shape).to(device), scale
+    return (AS_IT_IS.encode(images) / SIGMA_DATA).reshape(-1, *config.shape).to(device)
 
 
 def denoiser(net: nn.Module) -> Denoiser:

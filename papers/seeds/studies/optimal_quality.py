@@ -14,10 +14,11 @@ from common.harness.studies.experiment import PRESETS
 from common.harness.studies.figure import Figure, Results
 from common.harness.studies.measures import Measure, paired_ratio, per_seed
 from common.harness.studies.study import Study
-from papers.seeds.studies.curves import digit_curves, exact_curves, image_curves
+from papers.seeds.studies.curves import exact_curves
 from papers.seeds.studies.drawing import Shown, two
 from papers.seeds.studies.evaluations import EXACT, STARVED, USUAL
 from papers.seeds.studies.looks import SAMPLERS
+from papers.seeds.studies.network_curves import digit_curves, image_curves
 from papers.seeds.studies.reading import crossings, distances, over_best
 from papers.seeds.studies.training import digit_training, image_training
 

@@ -16,13 +16,12 @@ from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.loop import train
 from common.training.members import Members
 from common.training.stream import stream
+from papers.seeds.studies.images import TRAINING, look_at
 from papers.seeds.studies.networks import (
     NOISE,
-    TRAINING,
     UNET,
     NetworkConfig,
     denoiser,
-    look_at,
     objective,
     training_data,
     untrained,
@@ -57,7 +56,7 @@ def network(name: str, noise: str) -> NetworkConfig:
 def digit_training(config: NetworkConfig, seeds: tuple[int, ...], runs: tuple[Run, ...]) -> list[list[Row]]:
     """Perceptrons on digits, all seeds trained as one: the loss of each average, and its weights."""
     device = runs[0].device
-    x0, _ = training_data(config, device)
+    x0 = training_data(config, device)
     trained = train(
         Members([untrained(config, seed) for seed in seeds]).to(device),
         objective(config.noise).loss,
@@ -80,7 +79,7 @@ def digit_training(config: NetworkConfig, seeds: tuple[int, ...], runs: tuple[Ru
 def image_training(config: NetworkConfig, seed: int, run: Run) -> list[Row]:
     """A U-Net on MNIST: the loss of its average, and its weights."""
     checkpoint = run.folder / "training.safetensors" if config.checkpoint_every else None
-    x0, _ = training_data(config, run.device)
+    x0 = training_data(config, run.device)
     trained = train(
         untrained(config, seed).to(run.device),
         objective(config.noise).loss,
@@ -103,7 +102,7 @@ WEIGHTS = "ema.safetensors"
 def left(config: NetworkConfig, net: nn.Module, run: Run) -> Row:
     """Save a network, and return its loss at noise that is the same for all."""
     save_checkpoint(run.folder / WEIGHTS, net.state_dict(), {})
-    x0, _ = training_data(config, run.device)
+    x0 = training_data(config, run.device)
     loss = objective(config.noise).loss(net, x0[:1000], stream(0, TRAINING, run.device))
     return {"loss": float(loss.mean())}
 

@@ -14,13 +14,8 @@ FLOOR = 0.3
 
 
 def keys(config: Any) -> list[Row]:
-    """The rows of one run of an experiment of `papers.seeds.studies.curves`."""
-    besides = dict.fromkeys(("ddim", "tab3"), getattr(config, "few", ())) | {"ddpm": getattr(config, "many", ())}
-    return [
-        {"sampler": name, "nfe": nfe}
-        for name in config.samplers
-        for nfe in sorted({*config.nfes, *besides.get(name, ())})
-    ]
+    """The rows of one run of an experiment of `curves` or `network_curves`."""
+    return [{"sampler": name, "nfe": nfe} for name, nfes in config.budgets.items() for nfe in sorted(nfes)]
 
 
 def falling(best: float, at: float, nfe: int) -> float:

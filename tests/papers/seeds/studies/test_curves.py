@@ -15,23 +15,22 @@ from common.training.stream import stream
 from papers.seeds.studies import curves as study
 from papers.seeds.studies.curves import (
     COMPONENT_STD,
-    FEW,
     LONGER,
     NFES,
     SPOILED,
-    CurveConfig,
     ExactConfig,
     PlaneConfig,
     around,
     curve,
-    digit_curves,
     digit_law,
     exact_curves,
     plane_curves,
     spread_error,
 )
-from papers.seeds.studies.networks import SAMPLING, NetworkConfig
-from papers.seeds.studies.training import digit_training, network
+from papers.seeds.studies.images import SAMPLING
+from papers.seeds.studies.network_curves import FEW, CurveConfig, digit_curves
+from papers.seeds.studies.networks import NetworkConfig
+from papers.seeds.studies.training import NETWORKS, digit_training, network
 from tests.papers.fake_run import FakeRun
 from tests.papers.made import made
 from tests.papers.seeds.cases import randn
@@ -88,8 +87,8 @@ def test_all_solvers_start_from_the_same_noise_whatever_their_evaluations(monkey
 
     monkeypatch.setattr(study, "drawn", drawn)
     monkeypatch.setattr(study, "CHUNK", 4)
-    config = ExactConfig("exact", ("ddpm", "heun"), (7, 13), many=(), n_samples=6)
-    rows = curve(around(randn(2, 3), 0.1), (3,), config, 5, "cpu", lambda samples: {"distance": len(samples)})
+    budgets = ExactConfig("exact", ("ddpm", "heun"), (7, 13), many=()).budgets
+    rows = curve(around(randn(2, 3), 0.1), (3,), budgets, 6, 5, "cpu", lambda samples: {"distance": len(samples)})
     expected = torch.randn(6, 3, generator=stream(5, SAMPLING), dtype=torch.float64)
     assert len(seen) == 8
     for k in range(0, 8, 2):
@@ -102,7 +101,7 @@ def test_all_solvers_start_from_the_same_noise_whatever_their_evaluations(monkey
 def test_the_curves_of_a_network_are_of_the_network_that_was_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(study.NETWORKS, "perceptron", TINY)  # type: ignore[index]
+    monkeypatch.setitem(NETWORKS, "perceptron", TINY)  # type: ignore[index]
     made(digit_training, TINY, (2,), (FakeRun(tmp_path / "net"),))
     config = CurveConfig("perceptron", "starved", ("seeds-3-data", "ddim"), (7,), n_samples=40)
     (need,) = digit_curves.needs(config, 2).values()
@@ -140,7 +139,7 @@ def test_in_the_plane_many_evaluations_come_to_the_floor(run: FakeRun) -> None:
         (lambda: CurveConfig("unet", "none"), "noise is one of"),
         (lambda: CurveConfig("unet", "usual", ("euler",)), "samplers has 'euler'"),
         (lambda: ExactConfig("rough"), "source is one of"),
-        (lambda: ExactConfig("exact", n_samples=1), "n_samples is at least 2"),
+        (lambda: ExactConfig("exact", n_samples=1), "n_samples is 1"),
         (lambda: PlaneConfig(projections=0), "projections is at least 1"),
     ],
 )

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from papers.seeds.published import SPEED_UP
-from papers.seeds.studies.curves import digit_curves, exact_curves, image_curves, plane_curves
+from papers.seeds.studies.curves import exact_curves, plane_curves
 from papers.seeds.studies.evaluations import CLAIMS, FIGURES, PLANE_TARGET, SPREAD_TARGET
 from papers.seeds.studies.looks import SAMPLERS
+from papers.seeds.studies.network_curves import digit_curves, image_curves
 from tests.papers.planted import MadeUp, Row, lines, table, verdict, wobble
 from tests.papers.seeds.studies.curved import curves, keys
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from papers.seeds.studies.curves import digit_curves, image_curves
 from papers.seeds.studies.few_evaluations import CLAIMS, FIGURES, TABLE
 from papers.seeds.studies.looks import SAMPLERS
+from papers.seeds.studies.network_curves import digit_curves, image_curves
 from tests.papers.planted import MadeUp, Row, lines, table, verdict
 from tests.papers.seeds.studies.curved import curves, keys
 

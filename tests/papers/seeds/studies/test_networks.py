@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from common.data.images import digits
 from papers.edm.loss import EDMWeight
 from papers.edm.precond import EDMPrecond, Preconditioned
+from papers.seeds.studies.images import AS_IT_IS, SIGMA_DATA, Scale
 from papers.seeds.studies.networks import (
     NOISE,
-    SIGMA_DATA,
     NetworkConfig,
     OfNoise,
-    Scale,
     denoiser,
     objective,
     training_data,
@@ -74,14 +73,14 @@ def test_noise_levels_are_log_normal_with_the_mean_and_deviation_that_are_named(
 
 def test_starved_networks_see_little_of_high_noise() -> None:
     sigma = (log(SIGMA_DATA) - objective("starved").levels.sample((200_000,), seeded()) / 2).exp()
-    assert float((sigma > 0.8).double().mean()) == pytest.approx(0.0056, abs=0.001)
+    assert float((sigma > 0.8).double().mean()) == pytest.approx(0.024, abs=0.003)
 
 
-def test_training_data_are_all_digits_on_unit_scale() -> None:
-    x0, scale = training_data(TINY, "cpu")
-    assert x0.shape == (1797, 64)
-    assert float(x0.std(correction=0)) == pytest.approx(1, abs=1e-5)
-    torch.testing.assert_close(scale.decode(SIGMA_DATA * x0).reshape(-1, 1, 8, 8), digits().x0, atol=1e-5, rtol=0)
+def test_training_data_are_all_digits_as_they_are() -> None:
+    x0 = training_data(TINY, "cpu")
+    assert x0.dtype == torch.float32
+    torch.testing.assert_close(AS_IT_IS.decode(SIGMA_DATA * x0).reshape(-1, 1, 8, 8), digits().x0, atol=1e-6, rtol=0)
+    torch.testing.assert_close(SIGMA_DATA * x0.reshape(-1, 1, 8, 8), digits().x0)
 
 
 def test_a_scale_is_that_of_the_images() -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from papers.seeds.studies.curves import digit_curves, exact_curves, image_curves
+from papers.seeds.studies.curves import exact_curves
 from papers.seeds.studies.looks import SAMPLERS
+from papers.seeds.studies.network_curves import digit_curves, image_curves
 from papers.seeds.studies.optimal_quality import CLAIMS, FIGURES, MANY
 from tests.papers.planted import MadeUp, Row, lines, table, verdict
 from tests.papers.seeds.studies.curved import FLOOR, curves, keys
