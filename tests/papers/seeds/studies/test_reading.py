@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 import pytest
 
@@ -21,7 +23,7 @@ from papers.seeds.studies.reading import (
 NFES = (8, 16, 32, 64)
 
 
-def rows(curves: dict[str, tuple[float, ...]]) -> pd.DataFrame:
+def rows(curves: Mapping[str, tuple[float, ...]]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"seed": seed, "sampler": name, "nfe": nfe, "distance": (1 + seed) * value}
