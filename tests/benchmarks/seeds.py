@@ -74,7 +74,7 @@ def of_diffusers() -> Loop:
     """SDE-DPM-Solver++ (2M) as diffusers steps it, on its own Karras levels."""
     from diffusers import DPMSolverMultistepScheduler
 
-    scheduler = DPMSolverMultistepScheduler(
+    scheduler: Any = DPMSolverMultistepScheduler(
         algorithm_type="sde-dpmsolver++",
         prediction_type="sample",
         use_karras_sigmas=True,

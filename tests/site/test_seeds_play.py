@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +39,7 @@ STEPS = (4, 8, 16, 32, 64, 128)
 CELLS, SAMPLES = 768, 200
 LAWS = {"one": (0.3, 0.3), "two": (1.0, 0.1)}
 FORM = DataPrediction(EDM())
-TABLES = {
+TABLES: dict[str, Callable[[Tensor], Tableau | Multistep]] = {
     "SEEDS-1": lambda sigmas: seeds_1(FORM, sigmas),
     "SEEDS-2": lambda sigmas: seeds_2(FORM, sigmas),
     "SEEDS-3": lambda sigmas: seeds_3(FORM, sigmas),
@@ -101,10 +102,11 @@ def mixture(law: str) -> GaussianMixture:
 
 def ends(law: str, solver: str, steps: int, starts: Tensor, cells: Tensor) -> Tensor:
     """Where a solver of the package ends on these paths, (B,)."""
-    table: Tableau | Multistep = TABLES[solver](FINE[:: CELLS // steps])
+    table = TABLES[solver](FINE[:: CELLS // steps])
     noise = BrownianPath(NODES, cells).noise()
-    follow = run if isinstance(table, Tableau) else run_multistep
-    return follow(table, mixture(law), starts, noise)[:, 0]  # type: ignore[arg-type]
+    if isinstance(table, Tableau):
+        return run(table, mixture(law), starts, noise)[:, 0]
+    return run_multistep(table, mixture(law), starts, noise)[:, 0]
 
 
 def test_paths_have_the_covariance_of_both_integrals(play: Play) -> None:

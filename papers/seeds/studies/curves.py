@@ -22,7 +22,7 @@ from common.data.images import digits
 from common.data.toy import eight_gaussians_mixture
 from common.diffusion.oracle import EmpiricalDenoiser, GaussianMixture
 from common.diffusion.solvers import Denoiser
-from common.harness.studies.experiment import PRESETS, Grid, Row, Run, at_least, experiment, one_of
+from common.harness.studies.experiment import PRESETS, Grid, Row, Run, Values, at_least, experiment, one_of
 from common.metrics.distances import sliced_w2
 from common.metrics.features import digit_features
 from common.metrics.floor import Sampler, floor
@@ -37,7 +37,7 @@ MANY = (385,)
 """At which DDPM is judged besides, with an exact denoiser."""
 CHUNK = 1000
 """Samples that a solver carries at once."""
-COLUMNS = {"sampler": SAMPLERS, "nfe": int, "distance": float, "floor": float}
+COLUMNS: Mapping[str, Values] = {"sampler": SAMPLERS, "nfe": int, "distance": float, "floor": float}
 
 EXACT = ("seeds-1-data", "seeds-2b-data", "seeds-3-data", "em-sigma", "em-sigma-squared", "ddpm", "churn", "heun")
 

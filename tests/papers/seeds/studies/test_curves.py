@@ -101,7 +101,7 @@ def test_all_solvers_start_from_the_same_noise_whatever_their_evaluations(monkey
 def test_the_curves_of_a_network_are_of_the_network_that_was_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(NETWORKS, "perceptron", TINY)  # type: ignore[index]
+    monkeypatch.setitem(NETWORKS, "perceptron", TINY)
     made(digit_training, TINY, (2,), (FakeRun(tmp_path / "net"),))
     config = CurveConfig("perceptron", "starved", ("seeds-3-data", "ddim"), (7,), n_samples=40)
     (need,) = digit_curves.needs(config, 2).values()
