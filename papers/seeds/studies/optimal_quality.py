@@ -118,7 +118,7 @@ CLAIMS = (
         presets=PRESETS,
         headline=True,
         excludes="the denoiser without that error, with which the two are equal",
-        deviation=SPOILED + " Here above.",
+        deviation=SPOILED + " Here above σ = 1.",
     ),
     Claim(
         "optimal-quality",

@@ -23,7 +23,7 @@ from papers.seeds.studies.networks import (
     training_data,
     untrained,
 )
-from papers.seeds.studies.training import digit_training, image_training, trained_denoiser
+from papers.seeds.studies.training import digit_training, image_training, left, trained_denoiser
 from tests.papers.fake_run import FakeRun
 from tests.papers.made import made
 from tests.papers.seeds.cases import randn, seeded
@@ -100,10 +100,11 @@ def test_seeds_are_trained_together_as_each_alone_and_their_weights_are_kept(tmp
     assert not torch.allclose(ends[0], ends[1], atol=1e-4)
 
 
-def test_training_lowers_the_loss_from_that_of_a_network_which_returns_nothing(run: FakeRun) -> None:
-    longer = NetworkConfig("usual", "digits", 8, images=200 * 64, batch=64, width=32, lr=5e-3)
+def test_training_lowers_the_loss(run: FakeRun) -> None:
+    longer = NetworkConfig("usual", "digits", 8, images=300 * 64, batch=64, width=32, lr=5e-3)
     (rows,) = made(digit_training, longer, (1,), (run,))
-    assert rows[0]["loss"] < 0.85  # v's own variance is 1
+    first = left(longer, untrained(longer, 1), run)
+    assert rows[0]["loss"] < 0.75 * float(first["loss"])
 
 
 def test_a_u_net_is_trained_alone_and_read_again(run: FakeRun) -> None:
