@@ -206,10 +206,10 @@ def test_it_is_used_by_keyboard_and_says_what_is_drawn(play: Play, opened: tuple
     play.root.get_by_role("button", name="32 steps").focus()
     page.keyboard.press("Enter")
     assert play.said()["SEEDS-1"]["nfe"] == "32"
-    play.root.get_by_label("Steps").focus()
+    play.root.get_by_role("slider", name="Steps").focus()
     page.keyboard.press("ArrowRight")
     assert play.said()["SEEDS-1"]["nfe"] == "64"
-    play.root.get_by_label("Data").focus()
+    play.root.get_by_role("combobox", name="Data").focus()
     page.keyboard.press("ArrowDown")
     assert "two modes" in play.status()
     title = play.root.locator("svg > title").text_content() or ""

@@ -87,7 +87,7 @@ EXACT = (
 )
 NETWORKS = "Perceptrons on 8×8 digits with EDM's preconditioning; fd_digits. "
 STARVED = NETWORKS + (
-    "They are trained at low noise alone (ln σ ~ N(−1.6, 0.7²)), so that they err at high noise. Settings come from a "
+    "They are trained at low noise alone (ln σ ~ N(−2, 0.7²)), so that they err at high noise. Settings come from a "
     "pilot on seeds from 100 on. "
 )
 USUAL = NETWORKS + "They are trained at EDM's noise levels (ln σ ~ N(−1.2, 1.2²)). "

@@ -58,7 +58,7 @@ def _needs(config: CurveConfig, seed: int) -> Mapping[str, Need]:
     CurveConfig,
     {
         "quick": Grid([CurveConfig("perceptron", "starved", QUICK, NFES[:-1], n_samples=400)], 5),
-        "small": Grid([CurveConfig("long perceptron", noise) for noise in NOISE], 8),
+        "small": Grid([CurveConfig("long perceptron", noise) for noise in NOISE], 12),
     },
     COLUMNS,
     needs=_needs,

@@ -125,7 +125,7 @@ CLAIMS = (
         "An SDE solver reaches a better quality than any ODE solver with as many evaluations, if the network errs at "
         "high noise.",
         "Abstract, Section 5",
-        (_plateaus("starved", Criterion(upper=0.9, reason="a tenth at the least, where a pilot found a quarter")),),
+        (_plateaus("starved", Criterion(upper=0.9, reason="a tenth at the least, where a pilot found three")),),
         presets=("small",),
         headline=True,
         excludes="a network of the usual noise levels, and an exact denoiser, where the two are equal",

@@ -29,7 +29,7 @@ from papers.seeds.studies.networks import (
 
 NETWORKS: Mapping[str, NetworkConfig] = {
     "perceptron": NetworkConfig("usual", "digits", 8, images=1500 * 128, batch=128, width=128),
-    "long perceptron": NetworkConfig("usual", "digits", 8, images=8000 * 256, batch=256, width=128),
+    "long perceptron": NetworkConfig("usual", "digits", 8, images=4000 * 256, batch=256, width=128),
     "unet": NetworkConfig("usual", "mnist", small_unet.RESOLUTION, images=40_000, batch=small_unet.BATCH, **UNET),
     "large unet": NetworkConfig(
         "usual", "mnist", 32, images=5_000_000, batch=512, width=64, levels=3, blocks=2, lr=5e-4, checkpoint_every=1000
@@ -46,7 +46,7 @@ def network(name: str, noise: str) -> NetworkConfig:
     NetworkConfig,
     {
         "quick": Grid([network("perceptron", "starved")], 5),
-        "small": Grid([network("long perceptron", noise) for noise in NOISE], 8),
+        "small": Grid([network("long perceptron", noise) for noise in NOISE], 12),
     },
     {"loss": float},
     prepare=lambda config: look_at(config.dataset, config.resolution),
