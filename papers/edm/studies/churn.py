@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from common.data.images import digits
+from common.diffusion.churn import NO_CHURN, Churn
 from common.diffusion.schedule import edm_sigmas
 from common.diffusion.solvers import Denoiser
 from common.harness.studies.claims import Claim, Criterion, Quantity
@@ -31,7 +32,7 @@ from common.metrics.frechet import fd_digits, moments
 from common.training.checkpoint import load_checkpoint
 from common.training.stream import stream
 from papers.edm.configs import VP_CONFIGS
-from papers.edm.sampler import CIFAR10_VP_CHURN, NO_CHURN, Churn
+from papers.edm.sampler import CIFAR10_VP_CHURN
 from papers.edm.studies.comparison import better, student_interval
 from papers.edm.studies.images import DATASETS, FLOOR, SAMPLING, distance_floor, generate, look_at, scaling_of
 from papers.edm.studies.laws import COMPONENT_STD, EXACT, around

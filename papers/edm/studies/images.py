@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from common.data.images import Images, cifar10, digits, mnist
+from common.diffusion.churn import NO_CHURN, Churn, edm_sampler
 from common.diffusion.solvers import CountedDenoiser, Denoiser
 from common.metrics.floor import floor, resampled
 from common.metrics.frechet import digits_reference, fd_digits, fd_mnist, mnist_reference
-from papers.edm.sampler import NO_CHURN, Churn, edm_sampler
 from papers.edm.studies.fid import fid_cifar10
 from papers.edm.studies.laws import SIGMA_DATA, Standard, noise_at
 

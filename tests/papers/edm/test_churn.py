@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from common.data.images import digits
+from common.diffusion.churn import Churn
 from common.diffusion.precond import EDMPrecond, VPPrecond
 from common.diffusion.schedule import edm_sigmas
 from common.training.checkpoint import save_checkpoint
 from common.training.stream import stream
-from papers.edm.sampler import Churn
 from papers.edm.studies import churn as study
 from papers.edm.studies.churn import CHURNS, ChurnConfig, churn, spread
 from papers.edm.studies.images import SAMPLING

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from common.data.images import Images, digits
+from common.diffusion.churn import Churn
 from common.diffusion.oracle import GaussianMixture, gaussian_flow
 from common.diffusion.schedule import edm_sigmas
 from common.diffusion.solvers import heun
 from common.metrics.frechet import digits_reference, mnist_reference
-from papers.edm.sampler import Churn
 from papers.edm.studies import images
 from papers.edm.studies.images import DATASETS, distance_floor, generate, scaling_of
 from papers.edm.studies.laws import median_error

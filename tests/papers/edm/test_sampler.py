@@ -10,6 +10,7 @@ import torch
 from torchdiffeq import odeint
 
 from common.diffusion import path
+from common.diffusion.churn import Churn, edm_sampler
 from common.diffusion.oracle import GaussianMixture
 from common.diffusion.precond import IDDPMPrecond
 from common.diffusion.schedule import (
@@ -27,9 +28,7 @@ from common.diffusion.schedule import (
 )
 from common.diffusion.solvers import CountedDenoiser, euler, heun
 from papers.edm.sampler import (
-    Churn,
     ablation_sampler,
-    edm_sampler,
     euler_step,
     heun_step,
     ode_field,

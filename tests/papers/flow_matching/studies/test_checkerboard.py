@@ -20,8 +20,8 @@ from papers.flow_matching.studies.checkerboard import CLAIMS, FIGURES, FIXED_STE
 from papers.flow_matching.studies.looks import METHODS
 from papers.flow_matching.studies.plane import in_support, noise
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.made import made
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, lines, table, verdict, wobble
+from tests.papers.made import made
+from tests.papers.planted import MadeUp, Row, lines, table, verdict, wobble
 
 OF = {claim.id: claim for claim in CLAIMS}
 DRAWN = {figure.name: figure.draw for figure in FIGURES}

@@ -33,7 +33,7 @@ from papers.flow_matching.studies.networks import network
 from papers.flow_matching.studies.readers import on_the_clock_of_ot
 from papers.flow_matching.studies.training import training
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, lines, table, verdict, wobble
+from tests.papers.planted import MadeUp, Row, lines, table, verdict, wobble
 
 TINY = ClassTimeConfig(steps=32, n_samples=8)
 OF = {claim.id: claim for claim in CLAIMS}

@@ -33,8 +33,8 @@ from papers.flow_matching.studies.looks import PATHS
 from papers.flow_matching.studies.plane import EXACT_PATHS, noise
 from tests.papers.fake_run import FakeRun
 from tests.papers.flow_matching.cases import randn, seeded
-from tests.papers.flow_matching.studies.made import made
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, lines, shows, table, verdict, wobble
+from tests.papers.made import made
+from tests.papers.planted import MadeUp, Row, lines, shows, table, verdict, wobble
 
 OF = {claim.id: claim for claim in CLAIMS}
 DRAWN = {figure.name: figure.draw for figure in FIGURES}

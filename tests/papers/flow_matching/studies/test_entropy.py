@@ -17,7 +17,7 @@ from papers.flow_matching import likelihood
 from papers.flow_matching.studies import entropy as study
 from papers.flow_matching.studies.entropy import CLAIMS, KnownLawConfig, draw, entropy, known_law, log_prob
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.planted import Row, table, verdict, wobble
+from tests.papers.planted import Row, table, verdict, wobble
 
 (CLAIM,) = CLAIMS
 

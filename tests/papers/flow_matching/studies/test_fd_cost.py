@@ -21,7 +21,7 @@ from papers.flow_matching.studies.images import SAMPLING
 from papers.flow_matching.studies.looks import METHODS
 from papers.flow_matching.studies.networks import network, noise
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, shows, table, verdict, wobble
+from tests.papers.planted import MadeUp, Row, shows, table, verdict, wobble
 
 OF = {claim.id: claim for claim in CLAIMS}
 DRAWN = {figure.name: figure.draw for figure in FIGURES}

@@ -25,7 +25,7 @@ from papers.flow_matching.studies.looks import METHODS
 from papers.flow_matching.studies.stability import DIFFUSION, GRADIENTS, RATES, StabilityConfig, new_network, stability
 from tests.papers.fake_run import FakeRun
 from tests.papers.flow_matching.cases import randn, seeded
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, shows, table, verdict, wobble
+from tests.papers.planted import MadeUp, Row, shows, table, verdict, wobble
 
 
 class Constant(nn.Module):

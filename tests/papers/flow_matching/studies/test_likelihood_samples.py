@@ -30,7 +30,7 @@ from papers.flow_matching.studies.likelihood_samples import (
 )
 from papers.flow_matching.studies.networks import network
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, shows, table, verdict, wobble
+from tests.papers.planted import MadeUp, Row, shows, table, verdict, wobble
 
 OF = {claim.id: claim for claim in CLAIMS}
 DRAWN = {figure.name: figure.draw for figure in FIGURES}

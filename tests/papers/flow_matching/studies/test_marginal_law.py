@@ -15,8 +15,8 @@ from papers.flow_matching.studies.marginal_law import CLAIMS, FIELDS, FIGURES, L
 from papers.flow_matching.studies.plane import EXACT_PATHS, mixture
 from tests.papers.fake_run import FakeRun
 from tests.papers.flow_matching.cases import at, seeded
-from tests.papers.flow_matching.studies.made import made
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, table, verdict, wobble
+from tests.papers.made import made
+from tests.papers.planted import MadeUp, Row, table, verdict, wobble
 
 (CLAIM,) = CLAIMS
 

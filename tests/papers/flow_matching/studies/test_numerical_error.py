@@ -26,9 +26,9 @@ from papers.flow_matching.studies.numerical_error import (
 )
 from papers.flow_matching.studies.plane import SPREAD
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.made import made
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, lines, table, verdict, wobble
 from tests.papers.flow_matching.studies.test_checkerboard import keys as board_keys
+from tests.papers.made import made
+from tests.papers.planted import MadeUp, Row, lines, table, verdict, wobble
 
 OF = {claim.id: claim for claim in CLAIMS}
 

@@ -31,8 +31,8 @@ from papers.flow_matching.studies.simulation_free import (
 )
 from tests.papers.fake_run import FakeRun
 from tests.papers.flow_matching.cases import randn
-from tests.papers.flow_matching.studies.made import made
-from tests.papers.flow_matching.studies.planted import MadeUp, Plant, Row, lines, table, verdict, wobble
+from tests.papers.made import made
+from tests.papers.planted import MadeUp, Plant, Row, lines, table, verdict, wobble
 
 OF = {claim.id: claim for claim in CLAIMS}
 TINY = NetConfig(hidden=6, layers=2)

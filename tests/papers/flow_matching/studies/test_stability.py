@@ -41,7 +41,7 @@ from papers.flow_matching.studies.stability import (
 )
 from tests.papers.fake_run import FakeRun
 from tests.papers.flow_matching.cases import seeded
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, shows, table, verdict, wobble
+from tests.papers.planted import MadeUp, Row, shows, table, verdict, wobble
 
 TINY = StabilityConfig("fm-vp", 1e-3, steps=20, batch=16, width=8, n_test=50)
 DIGITS = replace(TINY, law="digits")

@@ -33,7 +33,7 @@ from papers.flow_matching.studies.super_resolution import (
 from papers.flow_matching.super_resolution import conditional_loss, downsample, regression_loss, upsample
 from tests.papers.fake_run import FakeRun
 from tests.papers.flow_matching.cases import randn, seeded
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, shows, table, verdict, wobble
+from tests.papers.planted import MadeUp, Row, shows, table, verdict, wobble
 
 TINY = SuperResolutionConfig("fm-ot", images=640, n_images=6, steps=3)
 

@@ -19,7 +19,7 @@ from papers.flow_matching.studies.looks import METHODS
 from papers.flow_matching.studies.networks import NETWORKS, network, noise
 from papers.flow_matching.studies.training_speed import CLAIMS, FIGURES, TOLERANCE, ProgressConfig, progress
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, shows, table, verdict, wobble
+from tests.papers.planted import MadeUp, Row, shows, table, verdict, wobble
 
 OF = {claim.id: claim for claim in CLAIMS}
 DRAWN = {figure.name: figure.draw for figure in FIGURES}

@@ -29,8 +29,8 @@ from papers.weighted_elbo.studies.looks import SCHEDULES
 from papers.weighted_elbo.studies.networks import untrained
 from papers.weighted_elbo.weighting import WEIGHTINGS
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.made import made
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, shows, table, verdict, wobble
+from tests.papers.made import made
+from tests.papers.planted import MadeUp, Row, shows, table, verdict, wobble
 from tests.papers.weighted_elbo.studies.test_training import nothing
 
 TINY = replace(BASE, images=4 * 64, batch=64, width=8, n_images=20, looks=2)

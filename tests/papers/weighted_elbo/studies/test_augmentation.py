@@ -28,8 +28,8 @@ from papers.weighted_elbo.studies.looks import WEIGHTINGS as LOOKS
 from papers.weighted_elbo.vdm import alpha_sigma
 from papers.weighted_elbo.weighting import WEIGHTINGS, clean_share, p_w
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.made import made
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, lines, table, verdict
+from tests.papers.made import made
+from tests.papers.planted import MadeUp, Row, lines, table, verdict
 from tests.papers.weighted_elbo.cases import f64, seeded
 
 FLAGS, AUGMENTED, STEEP = CLAIMS

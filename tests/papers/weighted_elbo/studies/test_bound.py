@@ -28,8 +28,8 @@ from papers.weighted_elbo.studies.eight_bits import SCHEDULE, draws, exact_net, 
 from papers.weighted_elbo.studies.laws import entropy, mixture
 from papers.weighted_elbo.vdm import alpha_sigma
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.made import made
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, shows, table, verdict, wobble
+from tests.papers.made import made
+from tests.papers.planted import MadeUp, Row, shows, table, verdict, wobble
 
 OF = {claim.id: claim for claim in CLAIMS}
 SMALL = ChainConfig((4, 8, 64, 128), nodes=16, levels=100, least=1e-3)

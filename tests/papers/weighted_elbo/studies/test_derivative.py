@@ -13,8 +13,8 @@ from torch import Tensor
 from papers.weighted_elbo.studies import derivative as study
 from papers.weighted_elbo.studies.derivative import CLAIMS, DENOISERS, FIGURES, POINTS, DerivativeConfig, derivative
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.made import made
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, shows, table, verdict
+from tests.papers.made import made
+from tests.papers.planted import MadeUp, Row, shows, table, verdict
 
 (CLAIM,) = CLAIMS
 CONFIG = derivative.presets["quick"].configs[0]

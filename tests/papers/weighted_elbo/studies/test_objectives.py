@@ -28,8 +28,8 @@ from papers.weighted_elbo.studies.objectives import (
 )
 from papers.weighted_elbo.weighting import WEIGHTINGS
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.made import made
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, table, verdict, wobble
+from tests.papers.made import made
+from tests.papers.planted import MadeUp, Row, table, verdict, wobble
 
 (CLAIM,) = CLAIMS
 SMALL = IdentityConfig(lengths=(300, 600), points=2, levels=200, nodes=24)

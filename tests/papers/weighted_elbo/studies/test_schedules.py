@@ -31,8 +31,8 @@ from papers.weighted_elbo.studies.schedules import (
 )
 from tests.papers.committed import committed
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.made import made
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, lines, table, verdict, wobble
+from tests.papers.made import made
+from tests.papers.planted import MadeUp, Row, lines, table, verdict, wobble
 from tests.papers.weighted_elbo.cases import randn, seeded
 
 INVARIANT, INVARIANT_DIGITS, VARIANCE, VARIANCE_DIGITS = CLAIMS

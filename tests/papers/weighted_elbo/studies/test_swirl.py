@@ -32,8 +32,8 @@ from papers.weighted_elbo.studies.swirl import (
 )
 from papers.weighted_elbo.vdm import bound, uniform_times
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.made import made
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, shows, table, verdict, wobble
+from tests.papers.made import made
+from tests.papers.planted import MadeUp, Row, shows, table, verdict, wobble
 
 OF = {claim.id: claim for claim in CLAIMS}
 DRAWN = {figure.name: figure.draw for figure in FIGURES}

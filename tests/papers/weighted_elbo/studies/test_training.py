@@ -32,7 +32,7 @@ from papers.weighted_elbo.studies.training import (
 )
 from papers.weighted_elbo.vdm import Bound
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.made import made
+from tests.papers.made import made
 
 TINY = NetworkConfig("edm", "digits", 8, images=6 * 64, batch=64, width=8, n_samples=20, n_images=40)
 

@@ -14,7 +14,7 @@ from papers.weighted_elbo.studies.images import LOG_SNR_MIN
 from papers.weighted_elbo.studies.looks import WEIGHTINGS
 from papers.weighted_elbo.studies.training import BINS, TRAINED, digit_weightings, image_weightings
 from papers.weighted_elbo.studies.weightings import CLAIMS, FIGURES, SETS
-from tests.papers.flow_matching.studies.planted import MadeUp, Row, shows, table, verdict, wobble
+from tests.papers.planted import MadeUp, Row, shows, table, verdict, wobble
 
 OF = {claim.id: claim for claim in CLAIMS}
 DRAWN = {figure.name: figure.draw for figure in FIGURES}

@@ -8,7 +8,7 @@ from typing import Any
 from common.harness.runs.rows import check
 from common.harness.studies.experiment import Experiment
 from tests.papers.fake_run import FakeRun
-from tests.papers.flow_matching.studies.planted import Row
+from tests.papers.planted import Row
 
 
 def made(experiment: Experiment, config: Any, seeds: Sequence[int], runs: Sequence[FakeRun]) -> list[list[Row]]:
