@@ -7,7 +7,7 @@ PAPER = Paper(
     title="SEEDS: Exponential SDE Solvers for Fast High-Quality Sampling from Diffusion Models",
     authors=(
         "Martin Gonzalez",
-        "Nelson Fernandez",
+        "Nelson Fernandez Pinto",
         "Thuy Tran",
         "Elies Gherbi",
         "Hatem Hajri",
