@@ -12,10 +12,9 @@ BIN := $(VENV)/bin
 run: setup
 	@$(BIN)/repro run --all --preset quick --workers $(WORKERS)
 
-# One process per core, and one for when another waits, for Ray or a browser; longest tests first. What is timed is slow,
-# and has the machine to itself.
+# One process per core, longest tests first. What is timed is slow, and has the machine to itself.
 test: setup
-	@$(BIN)/python -m pytest -n $(shell expr $(WORKERS) + 1) --dist loadscope --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 test-slow: setup
 	@$(BIN)/python -m pytest -m slow
