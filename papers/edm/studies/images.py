@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 
@@ -11,26 +10,16 @@ import torch
 from torch import Tensor
 
 from common.data.images import Images, cifar10, digits, mnist
+from common.data.sets import SIGMA_DATA, DataSet, Standard, check_resolution
 from common.diffusion.churn import NO_CHURN, Churn, edm_sampler
 from common.diffusion.solvers import CountedDenoiser, Denoiser
 from common.metrics.floor import floor, resampled
 from common.metrics.frechet import digits_reference, fd_digits, fd_mnist, mnist_reference
 from papers.edm.studies.fid import fid_cifar10
-from papers.edm.studies.laws import SIGMA_DATA, Standard, noise_at
+from papers.edm.studies.laws import noise_at
 
 INITIAL, TRAINING, SAMPLING, FLOOR = range(4)
 """What the independent random streams of a run are for."""
-
-
-@dataclass(frozen=True)
-class DataSet:
-    load: Callable[[int], Images]
-    """The training images at a resolution, in [-1, 1]."""
-    metric: str
-    distance: Callable[..., float]
-    """The Frechet distance to it, of images (n, C, H, W) in [-1, 1]."""
-    side: int | None = None
-    """Its resolution, where it has one only."""
 
 
 DATASETS: Mapping[str, DataSet] = {
@@ -44,9 +33,7 @@ DATASETS: Mapping[str, DataSet] = {
 def look_at(dataset: str, resolution: int) -> None:
     """Download or check what a data set takes, once, before anything runs. Raises ValueError for a resolution that it
     has not."""
-    side = DATASETS[dataset].side
-    if side is not None and resolution != side:
-        raise ValueError(f"{dataset} has the resolution {side}, not {resolution}")
+    check_resolution(dataset, DATASETS[dataset].side, resolution)
     DATASETS[dataset].load(resolution)
     if dataset == "cifar10" and find_spec("torch_fidelity") is None:
         raise FileNotFoundError("torch-fidelity is not installed, which has the FID; `pip install -e .[gpu]`")

@@ -12,12 +12,12 @@ exact solution does: as good an image, at a distance that has nothing to do with
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from common.data.images import digits
+from common.data.sets import SIGMA_DATA, Standard
 from common.data.toy import eight_gaussians_mixture
 from common.diffusion.oracle import GaussianMixture
 from common.diffusion.solvers import Denoiser
@@ -28,27 +28,8 @@ EXACT = (
 )
 """How a claim that is judged on them deviates from the paper."""
 
-SIGMA_DATA = 0.5
 COMPONENT_STD = 0.05
 FIELDS = ("mixture", "digits")
-
-
-@dataclass(frozen=True)
-class Standard:
-    """The map from images in [-1, 1] to mean 0 and standard deviation `SIGMA_DATA`, and back."""
-
-    mean: float
-    std: float
-
-    @staticmethod
-    def of(images: Tensor) -> Standard:
-        return Standard(float(images.mean()), float(images.std(correction=0)))
-
-    def encode(self, images: Tensor) -> Tensor:
-        return (images - self.mean) * (SIGMA_DATA / self.std)
-
-    def decode(self, x0: Tensor) -> Tensor:
-        return x0 * (self.std / SIGMA_DATA) + self.mean
 
 
 def around(points: Tensor, std: float = COMPONENT_STD) -> Denoiser:

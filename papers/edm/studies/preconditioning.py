@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import torch
 
 from common.data.images import digits
+from common.data.sets import SIGMA_DATA, Standard
 from common.diffusion.denoising_loss import EDMWeight, Weight, inverse_variance_weight
 from common.diffusion.precond import EDMPrecond, IDDPMPrecond, Precond, VEPrecond, VPPrecond
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Row, Run, at_least, experiment
 from common.harness.studies.measures import Measure, per_seed
 from common.harness.studies.study import Study
-from papers.edm.studies.laws import SIGMA_DATA, Standard
 
 PRECONDS: dict[str, tuple[Precond, Weight]] = {
     "vp": (VPPrecond(), inverse_variance_weight),

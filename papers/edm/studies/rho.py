@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from common.data.images import digits
+from common.data.sets import Standard
 from common.diffusion.schedule import edm_sigmas
 from common.diffusion.solvers import heun
 from common.harness.studies.claims import Claim, Criterion, Quantity
@@ -25,7 +26,7 @@ from common.metrics.features import digit_features
 from common.metrics.frechet import fd_digits, moments
 from papers.edm.published import BEST_RHO, RHO
 from papers.edm.studies.comparison import better, student_interval
-from papers.edm.studies.laws import EXACT, Standard, exact_denoiser, median_error, noise_at
+from papers.edm.studies.laws import EXACT, exact_denoiser, median_error, noise_at
 from papers.edm.studies.methods import SCHEDULES
 
 if TYPE_CHECKING:

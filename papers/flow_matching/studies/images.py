@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from common.data.images import digits, mnist
+from common.data.sets import check_resolution
 from common.metrics.floor import floor, resampled
 from common.metrics.frechet import Moments, digits_reference, fd_digits, fd_mnist, mnist_reference
 from common.training.loop import Batch, Sampler
@@ -67,9 +68,7 @@ DATASETS: Mapping[str, DataSet] = {
 def look_at(dataset: str, resolution: int) -> None:
     """Download or check what a data set takes, once, before anything runs. Raises ValueError for a resolution that it
     has not."""
-    side = DATASETS[dataset].side
-    if side is not None and resolution != side:
-        raise ValueError(f"{dataset} has the resolution {side}, not {resolution}")
+    check_resolution(dataset, DATASETS[dataset].side, resolution)
     DATASETS[dataset].load("test", resolution)
 
 

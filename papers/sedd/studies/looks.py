@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from common.harness.studies.looks import Look
 from common.harness.studies.panels import COLOURS
 
 if TYPE_CHECKING:
@@ -17,14 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-@dataclass(frozen=True)
-class Look:
-    name: str
-    colour: str
-    marker: str
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelLook(Look):
     in_claims: str
     """Its name in the quantities of claims; `name` is the one in figures."""
@@ -41,12 +35,12 @@ SAMPLERS: Mapping[tuple[str, str], Look] = {
 }
 """By graph and sampler."""
 MODELS: Mapping[str, ModelLook] = {
-    "ar": ModelLook("autoregressive", COLOURS[7], "o", "autoregressive"),
-    "sedd-absorb": ModelLook("SEDD, absorbing", COLOURS[0], "D", "SEDD absorbing"),
-    "d3pm-absorb": ModelLook("D3PM, absorbing", COLOURS[2], "s", "D3PM absorbing"),
-    "sedd-uniform": ModelLook("SEDD, uniform", COLOURS[3], "v", "SEDD uniform"),
-    "d3pm-uniform": ModelLook("D3PM, uniform", COLOURS[1], "^", "D3PM uniform"),
-    "csm-absorb": ModelLook("concrete score matching", COLOURS[4], "X", "concrete score matching"),
+    "ar": ModelLook("autoregressive", COLOURS[7], "o", in_claims="autoregressive"),
+    "sedd-absorb": ModelLook("SEDD, absorbing", COLOURS[0], "D", in_claims="SEDD absorbing"),
+    "d3pm-absorb": ModelLook("D3PM, absorbing", COLOURS[2], "s", in_claims="D3PM absorbing"),
+    "sedd-uniform": ModelLook("SEDD, uniform", COLOURS[3], "v", in_claims="SEDD uniform"),
+    "d3pm-uniform": ModelLook("D3PM, uniform", COLOURS[1], "^", in_claims="D3PM uniform"),
+    "csm-absorb": ModelLook("concrete score matching", COLOURS[4], "X", in_claims="concrete score matching"),
 }
 """In the order of the figures."""
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from common.data.images import digits
+from common.data.sets import SIGMA_DATA, Standard
 from common.data.toy import eight_gaussians_mixture
 from common.diffusion.oracle import EmpiricalDenoiser, GaussianMixture
 from common.diffusion.solvers import Denoiser
@@ -28,7 +29,7 @@ from common.metrics.features import digit_features
 from common.metrics.floor import Sampler, floor
 from common.metrics.frechet import Moments, fd_digits, moments
 from common.training.stream import stream
-from papers.seeds.studies.images import FLOOR, LAW, SAMPLING, SIGMA_DATA, Scale
+from papers.seeds.studies.images import FLOOR, LAW, SAMPLING
 from papers.seeds.studies.samplers import SAMPLERS, drawn
 
 NFES = (7, 13, 25, 49, 97, 193)
@@ -156,10 +157,10 @@ def around(points: Tensor, std: float) -> Denoiser:
     return denoiser
 
 
-def digit_law(n_points: int, seed: int) -> tuple[Tensor, Scale, Sampler]:
+def digit_law(n_points: int, seed: int) -> tuple[Tensor, Standard, Sampler]:
     """Points (n, 64) in the scale of the solver, the scale, and a sampler of images of the law around them."""
     images, generator = digits().x0, stream(seed, LAW)
-    scale = Scale.of(images)
+    scale = Standard.of(images)
     points = scale.encode(images).flatten(1)[torch.randperm(len(images), generator=generator)[:n_points]]
 
     def draw(n: int, source: torch.Generator) -> Tensor:

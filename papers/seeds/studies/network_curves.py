@@ -12,7 +12,7 @@ from common.metrics.floor import floor, resampled
 from common.metrics.frechet import digits_reference, mnist_reference
 from common.training.stream import stream
 from papers.seeds.studies.curves import COLUMNS, NFES, checked, curve
-from papers.seeds.studies.images import AS_IT_IS, DATASETS, FLOOR, look_at
+from papers.seeds.studies.images import DATASETS, FLOOR, look_at
 from papers.seeds.studies.networks import NOISE
 from papers.seeds.studies.samplers import SAMPLERS
 from papers.seeds.studies.training import NETWORKS, network, trained, trained_denoiser
@@ -95,7 +95,7 @@ def of_network(config: CurveConfig, seed: int, run: Run) -> list[Row]:
     images = data.load(side).x0
 
     def judge(samples: Tensor) -> dict[str, float]:
-        return {"distance": data.distance(AS_IT_IS.decode(samples.cpu()).reshape(-1, 1, side, side))}
+        return {"distance": data.distance(samples.cpu().reshape(-1, 1, side, side))}
 
     reference = digits_reference() if made.dataset == "digits" else mnist_reference(side)
     draw, source = resampled(images), stream(seed, FLOOR)

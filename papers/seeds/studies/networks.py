@@ -15,6 +15,7 @@ from math import log
 import torch
 from torch import Tensor, nn
 
+from common.data.sets import SIGMA_DATA
 from common.diffusion.objective import NormalLogSnr, Objective
 from common.diffusion.path import Cosine
 from common.diffusion.solvers import Denoiser
@@ -24,7 +25,7 @@ from common.nets.mlp import MLP
 from common.nets.unet import ddpmpp
 from common.training.loop import TrainConfig
 from common.training.stream import stream
-from papers.seeds.studies.images import AS_IT_IS, DATASETS, INITIAL, SIGMA_DATA
+from papers.seeds.studies.images import DATASETS, INITIAL
 
 PATH = Cosine()
 NOISE: Mapping[str, tuple[float, float]] = {"usual": (-1.2, 1.2), "starved": (-2.0, 0.7)}
@@ -122,9 +123,10 @@ def objective(noise: str) -> Objective:
 
 
 def training_data(config: NetworkConfig, device: str) -> Tensor:
-    """The training images over σ_d, float32 (N, *shape)."""
+    """The training images over σ_d, float32 (N, *shape): in [-1, 1] as EDM's are, so that their mean, which is to be
+    learned at high noise, is not 0."""
     images = DATASETS[config.dataset].load(config.resolution).x0
-    return (AS_IT_IS.encode(images) / SIGMA_DATA).reshape(-1, *config.shape).to(device)
+    return (images / SIGMA_DATA).reshape(-1, *config.shape).to(device)
 
 
 def denoiser(net: nn.Module) -> Denoiser:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from common.data.images import digits
+from common.data.sets import Standard
 from common.diffusion.churn import Churn
 from common.diffusion.precond import EDMPrecond, VPPrecond
 from common.diffusion.schedule import edm_sigmas
@@ -20,7 +21,7 @@ from common.training.stream import stream
 from papers.edm.studies import churn as study
 from papers.edm.studies.churn import CHURNS, ChurnConfig, churn, spread
 from papers.edm.studies.images import SAMPLING
-from papers.edm.studies.laws import COMPONENT_STD, Standard
+from papers.edm.studies.laws import COMPONENT_STD
 from papers.edm.studies.networks import denoiser_of
 from papers.edm.studies.training import TRAINED, training
 from tests.papers.edm.made import TINY, by, made

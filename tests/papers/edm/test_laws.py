@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from common.data.images import digits
+from common.data.sets import Standard
 from common.diffusion.oracle import GaussianMixture
-from papers.edm.studies.laws import Standard, around, median_error
+from papers.edm.studies.laws import around, median_error
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from common.data.images import Images, digits
+from common.data.sets import Standard
 from common.diffusion.precond import Preconditioned
 from common.diffusion.schedule import edm_sigmas
 from common.nets.unet_block import UNetBlock
@@ -26,7 +27,6 @@ from papers.edm.augment import LABELS
 from papers.edm.configs import VP_CONFIGS
 from papers.edm.studies import images
 from papers.edm.studies import training as study
-from papers.edm.studies.laws import Standard
 from papers.edm.studies.networks import AblationConfig, at_scale
 from papers.edm.studies.training import training
 from tests.papers.edm.made import TINY, made

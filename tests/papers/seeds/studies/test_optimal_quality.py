@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.harness.studies.experiment import Experiment
 from papers.seeds.studies.curves import exact_curves
 from papers.seeds.studies.looks import SAMPLERS
 from papers.seeds.studies.network_curves import digit_curves, image_curves
@@ -88,9 +89,9 @@ def test_errors_at_high_noise_alone_are_forgotten(preset: str) -> None:
         ("quality-images", image_curves, "gpu"),
     ],
 )
-def test_figures_have_the_geometric_mean_of_each_solver(name: str, experiment: object, preset: str) -> None:
-    rows = table(experiment, preset, keys)  # type: ignore[arg-type]
-    panels = DRAWN[name](MadeUp({experiment: rows})).axes  # type: ignore[dict-item]
+def test_figures_have_the_geometric_mean_of_each_solver(name: str, experiment: Experiment, preset: str) -> None:
+    rows = table(experiment, preset, keys)
+    panels = DRAWN[name](MadeUp({experiment: rows})).axes
     order = [noise for noise in ("starved", "usual") if noise in set(rows["noise"])]
     assert len(panels) == len(order)
     for panel, noise in zip(panels, order, strict=True):
