@@ -6,9 +6,10 @@ import asyncio
 import functools
 import http.server
 import os
+import re
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -129,7 +130,7 @@ class Visit:
     phone_overflow: list[str]
     violations: list[str]
     texts: dict[str, int]
-    """How many texts axe looked at for their contrast, and how many it judged: one of each kind."""
+    """How many elements axe looked at for the contrast of their text, and how many it judged: one of each kind."""
 
     def __str__(self) -> str:
         return f"{self.page} ({self.scheme})"
@@ -178,9 +179,9 @@ ONE_OF_A_KIND = """() => {
   const judged = new Set();
   window.texts = {all: 0, judged: 0};
   rule.matches = (e, node, context) => {
-    if (!matches.call(rule, e, node, context)) return false;
     texts.all += 1;
-    if (axe.commons.text.visibleVirtual(node, false, true).length === 1 || judged.has(kind(e))) return false;
+    if (judged.has(kind(e)) || !matches.call(rule, e, node, context)) return false;
+    if (axe.commons.text.visibleVirtual(node, false, true).length === 1) return false;
     texts.judged += 1;
     const fine = check.evaluate.call(silent, e, check.options, node, context);
     if (fine !== undefined) judged.add(kind(e));
@@ -219,14 +220,19 @@ def visits(build: Build, address: str) -> list[Visit]:
 @pytest.fixture(scope="session")
 def faulty_visits(build: Build, tmp_path_factory: pytest.TempPathFactory) -> list[Visit]:
     """A page in both colour schemes that has every fault which a visit should find."""
-    folder = tmp_path_factory.mktemp("faulty") / "site"
+    spoil = {"notation/index.html": lambda text: text.replace("</article>", FAULTS + "</article>")}
+    with served(changed(build, tmp_path_factory.mktemp("faulty") / "site", spoil)) as address:
+        return visited([*spoil], address)
+
+
+def changed(build: Build, folder: Path, pages: Mapping[str, Callable[[str], str]]) -> Path:
+    """The built site in another `folder`, with some of its pages changed."""
     shutil.copytree(build.folder, folder, copy_function=os.link)
-    page = folder / "notation" / "index.html"
-    text = page.read_text(encoding="utf-8")
-    page.unlink()  # the site's own is another link to the same file
-    page.write_text(text.replace("</article>", FAULTS + "</article>"), encoding="utf-8")
-    with served(folder) as address:
-        return visited(["notation/index.html"], address)
+    for name, change in pages.items():
+        text = (folder / name).read_text(encoding="utf-8")
+        (folder / name).unlink()  # the site's own is another link to the same file
+        (folder / name).write_text(change(text), encoding="utf-8")
+    return folder
 
 
 FAULTS = f"""
@@ -290,20 +296,27 @@ async def _visit(page: AsyncPage, traffic: Traffic, address: str, name: str) -> 
     await page.evaluate(OPEN)
     await page.evaluate(AXE_SCRIPT)
     seen: dict[Scheme, dict[str, Any]] = {"dark": {}, "light": {}}
-    for scheme, found in seen.items():
-        await _turn(page, scheme)
-        found["formulas"] = await page.evaluate(FORMULAS)
-        await page.evaluate(ONE_OF_A_KIND)
-        found["violations"] = await _violations(page, only=COLOUR_RULES if scheme == "dark" else ())
-        found["texts"] = await page.evaluate("texts")
+    # Few turns, for each costs a new layout: dark on a desktop and a phone, light on a phone and a desktop.
+    await _turn(page, "dark")
+    await _look(page, seen["dark"], only=COLOUR_RULES)
     await page.set_viewport_size({"width": PHONE, "height": 844})
-    seen["light"]["violations"] += await _violations(page, without=COLOUR_RULES)
-    for scheme, found in reversed(seen.items()):
-        await _turn(page, scheme)
-        found["phone_overflow"] = await page.evaluate(OVERFLOW)
+    seen["dark"]["phone_overflow"] = await page.evaluate(OVERFLOW)
+    await _turn(page, "light")
+    seen["light"]["phone_overflow"] = await page.evaluate(OVERFLOW)
+    on_a_phone = await _violations(page, without=COLOUR_RULES)
+    await page.set_viewport_size({"width": DESKTOP, "height": 900})
+    await _look(page, seen["light"])
+    seen["light"]["violations"] += on_a_phone
     await page.evaluate("localStorage.clear()")  # the theme remembers what was taken
     noticed = traffic.taken()
     return [Visit(name, scheme, noticed, **found) for scheme, found in seen.items()]
+
+
+async def _look(page: AsyncPage, found: dict[str, Any], only: Sequence[str] = ()) -> None:
+    found["formulas"] = await page.evaluate(FORMULAS)
+    await page.evaluate(ONE_OF_A_KIND)
+    found["violations"] = await _violations(page, only)
+    found["texts"] = await page.evaluate("texts")
 
 
 async def _turn(page: AsyncPage, scheme: Scheme) -> None:
@@ -317,6 +330,37 @@ async def _turn(page: AsyncPage, scheme: Scheme) -> None:
 @pytest.fixture
 def opened(address: str, browser: Browser) -> Iterator[tuple[Page, Traffic]]:
     """An empty desktop page with the network cut off, and what goes wrong on it."""
+    with opening(address, browser) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def playground(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the site with week pages that have little but the things to play with: they open in a third of
+    the time. `visits` sees the whole pages."""
+    weeks = {page: only_to_play_with for page in build.pages() if page.startswith("weeks/")}
+    with served(changed(build, tmp_path_factory.mktemp("playground") / "site", weeks)) as found:
+        yield found
+
+
+def only_to_play_with(text: str) -> str:
+    """A page without the sections that have nothing to play with, and without formulas."""
+    *sections, last = re.split(r"(?=<h2 )", text)
+    kept = [section for section in sections[1:] if 'class="sampler"' in section]
+    end = last[last.index("</article>") :]
+    return re.sub(r"<math.*?</math>", "", "".join((*sections[:1], *kept, end)), flags=re.DOTALL)
+
+
+@pytest.fixture
+def playing(playground: str, browser: Browser) -> Iterator[tuple[Page, Traffic]]:
+    """An empty desktop page, for what a reader plays with; and what goes wrong on it."""
+    with opening(playground, browser) as found:
+        found[0].add_init_script(NO_WORKER)
+        yield found
+
+
+@contextmanager
+def opening(address: str, browser: Browser) -> Iterator[tuple[Page, Traffic]]:
     context = browser.new_context(viewport={"width": DESKTOP, "height": 900}, base_url=address, reduced_motion="reduce")
     traffic = listen(context, address)
     yield context.new_page(), traffic

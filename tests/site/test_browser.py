@@ -144,9 +144,9 @@ def test_a_claim_leads_from_the_glance_to_its_study(opened: tuple[Page, Traffic]
 SET = "(input, value) => { input.value = value; input.dispatchEvent(new Event('input', {bubbles: true})) }"
 
 
-def test_the_sampler_to_play_with_shows_the_orders_of_its_solvers(opened: tuple[Page, Traffic]) -> None:
+def test_the_sampler_to_play_with_shows_the_orders_of_its_solvers(playing: tuple[Page, Traffic]) -> None:
     """Twice the steps: a quarter of Heun's error, half of Euler's. Churn forgets errors made at high noise."""
-    page, traffic = opened
+    page, traffic = playing
     page.goto("weeks/01-edm/")
     sampler = page.locator("#edm-sampler")
     status = sampler.get_by_role("status")
@@ -172,9 +172,9 @@ def test_the_sampler_to_play_with_shows_the_orders_of_its_solvers(opened: tuple[
     assert traffic.console == []
 
 
-def test_the_instructions_of_the_sampler_say_what_its_buttons_show(opened: tuple[Page, Traffic]) -> None:
+def test_the_instructions_of_the_sampler_say_what_its_buttons_show(playing: tuple[Page, Traffic]) -> None:
     """Each button is named in an instruction, in order, and gives the evaluations and the distance that stand there."""
-    page, traffic = opened
+    page, traffic = playing
     page.goto("weeks/01-edm/")
     sampler = page.locator("#edm-sampler")
     instructions = " ".join(page.locator("#edm-sampler-tries li").all_inner_texts())
@@ -206,8 +206,8 @@ def test_the_instructions_of_the_sampler_say_what_its_buttons_show(opened: tuple
     assert traffic.console == []
 
 
-def test_churn_beyond_its_bound_changes_nothing_and_is_said_to(opened: tuple[Page, Traffic]) -> None:
-    page, _ = opened
+def test_churn_beyond_its_bound_changes_nothing_and_is_said_to(playing: tuple[Page, Traffic]) -> None:
+    page, _ = playing
     page.goto("weeks/01-edm/")
     sampler = page.locator("#edm-sampler")
     status = sampler.get_by_role("status")

@@ -44,9 +44,9 @@ class Stepper:
 
 
 @pytest.fixture
-def stepper(opened: tuple[Page, Traffic]) -> Stepper:
-    page, _ = opened
-    # The figure waits a moment for a slider to stand still; the tests do not. Before the page is opened: a clock that
+def stepper(playing: tuple[Page, Traffic]) -> Stepper:
+    page, _ = playing
+    # The figure waits a moment for a slider to stand still; the tests do not. Before the page is playing: a clock that
     # comes later cannot stop the timers that the page's own scripts have started, and they complain.
     page.clock.install()
     page.goto("weeks/06-dsbm/")
@@ -92,8 +92,8 @@ def test_every_pass_of_imf_brings_the_bridge_closer(stepper: Stepper) -> None:
     assert ipf > 100 * distances[4]
 
 
-def test_it_is_stepped_by_keyboard(stepper: Stepper, opened: tuple[Page, Traffic]) -> None:
-    page, traffic = opened
+def test_it_is_stepped_by_keyboard(stepper: Stepper, playing: tuple[Page, Traffic]) -> None:
+    page, traffic = playing
     assert stepper.said()["pass"] is None
     stepper.root.get_by_role("button", name="Next pass").focus()
     page.keyboard.press("Enter")

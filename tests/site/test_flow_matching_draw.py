@@ -82,15 +82,15 @@ def _moves(svg: Locator) -> int:
 
 def visited(page: Page) -> Drawing:
     """The figure on its page, where time moves only when a test says so."""
-    page.clock.install(time=0)  # before the page is opened: see week 6's figure
+    page.clock.install(time=0)  # before the page is playing: see week 6's figure
     page.goto(PAGE)
     page.clock.pause_at(3600)
     return Drawing(page)
 
 
 @pytest.fixture
-def drawing(opened: tuple[Page, Traffic]) -> Drawing:
-    page, _ = opened
+def drawing(playing: tuple[Page, Traffic]) -> Drawing:
+    page, _ = playing
     return visited(page)
 
 
@@ -336,10 +336,10 @@ def test_there_is_a_last_point(drawing: Drawing) -> None:
     assert "and no more fit" in drawing.status()
 
 
-def test_a_finger_draws_on_a_phone_and_does_not_scroll(browser: Browser, address: str) -> None:
+def test_a_finger_draws_on_a_phone_and_does_not_scroll(browser: Browser, playground: str) -> None:
     context = browser.new_context(
         viewport={"width": 390, "height": 844},
-        base_url=address,
+        base_url=playground,
         has_touch=True,
         is_mobile=True,
         reduced_motion="reduce",
@@ -367,8 +367,8 @@ def test_a_finger_draws_on_a_phone_and_does_not_scroll(browser: Browser, address
     context.close()
 
 
-def test_it_is_used_by_keyboard(drawing: Drawing, opened: tuple[Page, Traffic]) -> None:
-    page, traffic = opened
+def test_it_is_used_by_keyboard(drawing: Drawing, playing: tuple[Page, Traffic]) -> None:
+    page, traffic = playing
     drawing.root.get_by_role("button", name="Letters").focus()
     page.keyboard.press("Enter")
     assert drawing.count() > 60

@@ -80,8 +80,8 @@ def ask(page: Page, exact: Enumerated, graph: str, given: list[bool], tokens: li
 
 
 @pytest.mark.parametrize("graph", ["uniform", "absorbing"])
-def test_ratios_and_both_steps_equal_sums_over_all_sentences(opened: tuple[Page, Traffic], graph: str) -> None:
-    page, _ = opened
+def test_ratios_and_both_steps_equal_sums_over_all_sentences(playing: tuple[Page, Traffic], graph: str) -> None:
+    page, _ = playing
     exact = Enumerated(graph)
     p_t = exact.kernel(SIGMA) @ exact.p0
     joint = exact.kernel(SIGMA - EARLIER) * (exact.kernel(EARLIER) @ exact.p0)  # [x_t, x_s]
@@ -104,9 +104,9 @@ def test_ratios_and_both_steps_equal_sums_over_all_sentences(opened: tuple[Page,
 
 
 @pytest.mark.parametrize("graph", ["uniform", "absorbing"])
-def test_given_letters_condition_the_source(opened: tuple[Page, Traffic], graph: str) -> None:
+def test_given_letters_condition_the_source(playing: tuple[Page, Traffic], graph: str) -> None:
     """With the second and fourth letters given, the ratios are those of the source conditioned on them."""
-    page, _ = opened
+    page, _ = playing
     exact = Enumerated(graph)
     conditioned = exact.p0 * np.array([x[1] == 2 and x[3] == 0 for x in exact.states])
     token, still = expm(SIGMA * exact.rate), np.eye(exact.size)
@@ -119,9 +119,9 @@ def test_given_letters_condition_the_source(opened: tuple[Page, Traffic], graph:
             np.testing.assert_allclose(answer["score"][i], ratios, rtol=1e-9)
 
 
-def test_draws_are_in_proportion_and_the_source_is_a_law(opened: tuple[Page, Traffic]) -> None:
+def test_draws_are_in_proportion_and_the_source_is_a_law(playing: tuple[Page, Traffic]) -> None:
     """A thousand evenly spaced numbers instead of random ones give each weight its share, up to one."""
-    page, _ = opened
+    page, _ = playing
     page.goto("weeks/09-sedd/")
     drawn, totals = page.evaluate(
         """async () => {
@@ -142,8 +142,8 @@ def test_draws_are_in_proportion_and_the_source_is_a_law(opened: tuple[Page, Tra
     np.testing.assert_allclose(totals, 1, rtol=1e-12)
 
 
-def test_a_reader_walks_into_noise_and_back_by_keyboard(opened: tuple[Page, Traffic]) -> None:
-    page, traffic = opened
+def test_a_reader_walks_into_noise_and_back_by_keyboard(playing: tuple[Page, Traffic]) -> None:
+    page, traffic = playing
     page.goto("weeks/09-sedd/")
     walk = page.locator("#sedd-walk")
     status, tokens = walk.get_by_role("status"), walk.locator(".tokens")
@@ -198,9 +198,9 @@ def test_a_reader_walks_into_noise_and_back_by_keyboard(opened: tuple[Page, Traf
     assert (traffic.external, traffic.console) == ([], [])
 
 
-def test_a_tap_inspects_a_letter_and_a_button_gives_it(opened: tuple[Page, Traffic]) -> None:
+def test_a_tap_inspects_a_letter_and_a_button_gives_it(playing: tuple[Page, Traffic]) -> None:
     """In the middle of the noise: what is tapped stays as it is, whatever its state, and is what is spoken of."""
-    page, traffic = opened
+    page, traffic = playing
     page.goto("weeks/09-sedd/")
     walk = page.locator("#sedd-walk")
     tokens, said = walk.locator(".tokens button"), walk.locator(".ratios")

@@ -85,8 +85,8 @@ class Play:
 
 
 @pytest.fixture
-def play(opened: tuple[Page, Traffic]) -> Play:
-    page, _ = opened
+def play(playing: tuple[Page, Traffic]) -> Play:
+    page, _ = playing
     page.goto(PAGE)
     return Play(page)
 
@@ -201,8 +201,8 @@ def test_the_picture_has_the_errors_against_steps(play: Play) -> None:
         assert states.count("L") == 32
 
 
-def test_it_is_used_by_keyboard_and_says_what_is_drawn(play: Play, opened: tuple[Page, Traffic]) -> None:
-    page, traffic = opened
+def test_it_is_used_by_keyboard_and_says_what_is_drawn(play: Play, playing: tuple[Page, Traffic]) -> None:
+    page, traffic = playing
     play.root.get_by_role("button", name="32 steps").focus()
     page.keyboard.press("Enter")
     assert play.said()["SEEDS-1"]["nfe"] == "32"

@@ -87,8 +87,8 @@ class Play:
 
 
 @pytest.fixture
-def play(opened: tuple[Page, Traffic]) -> Play:
-    page, _ = opened
+def play(playing: tuple[Page, Traffic]) -> Play:
+    page, _ = playing
     page.goto(PAGE)
     return Play(page)
 
@@ -311,8 +311,8 @@ def test_the_curves_are_drawn_where_they_are(play: Play) -> None:
     assert np.ptp(below[:, 1]) == 0
 
 
-def test_it_is_used_by_keyboard(play: Play, opened: tuple[Page, Traffic]) -> None:
-    page, traffic = opened
+def test_it_is_used_by_keyboard(play: Play, playing: tuple[Page, Traffic]) -> None:
+    page, traffic = playing
     first = play.status()
 
     def focus(label: str) -> Locator:
