@@ -75,7 +75,7 @@ def adams_bashforth(
 ) -> Multistep:
     """tAB-r, or with another coordinate ρAB-r or log-ρAB-r: r readings before the newest. The first steps have fewer.
 
-    C_ij = α_{i+1} ∫ L_j dρ with L_j the Lagrange basis through the readings that there are (their eq. 15).
+    C_ij = α_{i+1} ∫ L_j dρ with L_j the Lagrange basis through the readings that there are (Section 3).
 
     Args:
         times: (N + 1,), decreasing. Where they end in 0 the last step is a denoising.

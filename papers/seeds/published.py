@@ -23,5 +23,5 @@ FID_TAB3: Mapping[str, Mapping[int, float]] = {
     "CelebA-64": {10: 6.95, 20: 3.41, 50: 2.95},
     "ImageNet-64": {10: 6.65, 20: 3.10},
 }
-"""DEIS, tAB3 on the quadratic grid, by evaluations: 4.17, 3.37 and 2.86 are in its abstract, the others as later papers
-quote them."""
+"""DEIS, tAB3 on the quadratic grid, by evaluations: 4.17 and 2.86 are in its abstract, the others as later papers quote
+them."""

@@ -125,7 +125,7 @@ CLAIMS = (
     Claim(
         "ddim",
         "Without past evaluations the method is DDIM.",
-        "DEIS, Proposition 2",
+        "DEIS, Section 3",
         (
             Quantity(
                 "tAB-0 and DDIM",

@@ -73,7 +73,7 @@ def digit_curves(config: CurveConfig, seed: int, run: Run) -> list[Row]:
 @experiment(
     CurveConfig,
     {
-        "small": Grid([CurveConfig("unet", "usual", IMAGES, NFES[:-1], n_samples=300)], 5),
+        "small": Grid([CurveConfig("unet", "usual", IMAGES, NFES[:-1], n_samples=300)], 8),
         "gpu": Grid([CurveConfig("large unet", "usual", n_samples=5000)], 3),
     },
     COLUMNS,

@@ -28,8 +28,8 @@ from common.training.stream import stream
 from papers.seeds.studies.images import DATASETS, INITIAL
 
 PATH = Cosine()
-NOISE: Mapping[str, tuple[float, float]] = {"usual": (-1.2, 1.2), "starved": (-2.0, 0.7)}
-"""P_mean and P_std of ln σ in training: EDM's own, and levels that leave high noise out: 0.6 % of it have σ > 0.8."""
+NOISE: Mapping[str, tuple[float, float]] = {"usual": (-1.2, 1.2), "starved": (-2.4, 0.7)}
+"""P_mean and P_std of ln σ in training: EDM's own, and levels that leave high noise out: 0.1 % of it have σ > 0.8."""
 EMA_HALFLIFE, EMA_RAMPUP = 500_000.0, 0.05
 """Half-life of the average of the weights, in images, and at most as a share of the images seen."""
 

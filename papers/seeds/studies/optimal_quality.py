@@ -14,7 +14,7 @@ from common.harness.studies.experiment import PRESETS
 from common.harness.studies.figure import Figure, Results
 from common.harness.studies.measures import Measure, paired_ratio, per_seed
 from common.harness.studies.study import Study
-from papers.seeds.studies.curves import exact_curves
+from papers.seeds.studies.curves import COMPONENT_STD, LONGER, LOW, exact_curves
 from papers.seeds.studies.drawing import Shown, two
 from papers.seeds.studies.evaluations import EXACT, STARVED, USUAL
 from papers.seeds.studies.looks import SAMPLERS
@@ -32,24 +32,12 @@ SDE, ODE = {"sampler": "seeds-3-data"}, {"sampler": "heun"}
 SAMPLER = SAMPLERS["seeds-3-data"].name
 
 
-def _plateaus(noise: str, criterion: Criterion) -> Quantity:
+def _over_best(nfe: int, noise: str, criterion: Criterion) -> Quantity:
     return Quantity(
-        f"{SAMPLER} over Heun, {MANY} evaluations",
+        f"{SAMPLER} over the best ODE solver, {nfe} evaluations",
         digit_curves,
-        paired_ratio("distance", first=SDE, second=ODE, nfe=MANY, noise=noise),
+        over_best("seeds-3-data", nfe, noise=noise),
         criterion,
-        metric="fd_digits over fd_digits",
-        unit="×",
-        scale="log",
-    )
-
-
-def _fewest() -> Quantity:
-    return Quantity(
-        f"{SAMPLER} over the best ODE solver, {FEWEST} evaluations",
-        digit_curves,
-        over_best("seeds-3-data", FEWEST, noise="starved"),
-        Criterion(1.1, reason="the sign, and no tie"),
         metric="fd_digits over fd_digits",
         unit="×",
         scale="log",
@@ -102,6 +90,32 @@ def _spoiled() -> Quantity:
     )
 
 
+def left_by_flows() -> tuple[float, float]:
+    """By how much the variance of N(0, s²) ends short of s², as a part of it, where its score is k times too long below
+    σ_1: by the SDE and by the ODE.
+
+    With u = s² + σ² the variance V of the ODE has dV/du = k V/u, so that V/u ends as (s²/u_1)^{k−1}. That of the SDE
+    has dV/du = 2k V/u − 1, so that V/u − 1/(2k−1) falls as u^{2k−1} from 1 − 1/(2k−1).
+    """
+    shrunk, k = COMPONENT_STD**2 / (COMPONENT_STD**2 + LOW**2), LONGER
+    level = 1 / (2 * k - 1)
+    return 1 - level - (1 - level) * shrunk ** (2 * k - 1), 1 - shrunk ** (k - 1)
+
+
+def _left_at_low_noise() -> Quantity:
+    sde, ode = left_by_flows()
+    return Quantity(
+        f"{SAMPLER} over Heun, 49 evaluations",
+        exact_curves,
+        paired_ratio("spread", first=SDE, second=ODE, nfe=49, source="spoiled at low noise"),
+        Criterion(0.4, 0.8, "a fifth less at the least, and not forgotten"),
+        expected=sde / ode,
+        metric="error of the variance about the digits, over that of Heun",
+        unit="×",
+        scale="log",
+    )
+
+
 SPOILED = EXACT + (
     "fd_digits is taken to 5,000 samples of the law. Spoiled: the score is 1.2 times as long as it should be, above "
     "σ = 1 or below σ = 0.3."
@@ -125,7 +139,7 @@ CLAIMS = (
         "An SDE solver reaches a better quality than any ODE solver with as many evaluations, if the network errs at "
         "high noise.",
         "Abstract, Section 5",
-        (_plateaus("starved", Criterion(upper=0.9, reason="a tenth at the least, where a pilot found three")),),
+        (_over_best(MANY, "starved", Criterion(upper=0.9, reason="a tenth at the least, where a pilot found two")),),
         presets=("small",),
         headline=True,
         excludes="a network of the usual noise levels, and an exact denoiser, where the two are equal",
@@ -137,7 +151,7 @@ CLAIMS = (
         "ode-first",
         "With seven evaluations an ODE solver is better all the same.",
         "Section 5",
-        (_fewest(),),
+        (_over_best(FEWEST, "starved", Criterion(1.1, reason="the sign, and no tie")),),
         presets=("small",),
         excludes="the ODE solver itself, or ninety-seven evaluations",
         deviation=STARVED,
@@ -150,13 +164,15 @@ CLAIMS = (
         presets=("small",),
         headline=True,
         excludes="SEEDS-1 in the place of SEEDS-3",
-        deviation=STARVED,
+        deviation=STARVED
+        + "A solver that is never as good with up to 193 evaluations counts as if it were so with 193, which makes the "
+        "ratio greater than it is.",
     ),
     Claim(
         "usual-networks",
         "With a network of the usual noise levels the two are equal: there is nothing that noise could mend.",
         "beside Section 5",
-        (_plateaus("usual", Criterion(0.9, 1.1, "equivalence within a tenth")),),
+        (_over_best(MANY, "usual", Criterion(0.9, 1.1, "equivalence within a tenth")),),
         presets=("small",),
         kind="ours",
         excludes="networks that err at high noise, whose ratio is below 0.9",
@@ -164,14 +180,26 @@ CLAIMS = (
     ),
     Claim(
         "where-the-error-lies",
-        "It is errors at high noise that an SDE forgets: made at low noise they stay, and without any there is nothing "
-        "to gain.",
+        "Of an error at low noise features see no gain, and without any error there is none.",
         "beside Section 5",
         (_gain("spoiled at low noise", NOTHING), _gain("exact", NOTHING)),
         presets=PRESETS,
         kind="ours",
         excludes="the denoiser spoiled at high noise in the place of either",
         deviation=SPOILED,
+    ),
+    Claim(
+        "low-noise",
+        "An SDE forgets a part of an error at low noise as well: it leaves about half of the error in the variance "
+        "about a digit.",
+        "beside Section 5",
+        (_left_at_low_noise(),),
+        presets=PRESETS,
+        kind="ours",
+        excludes="Heun in the place of SEEDS-3",
+        deviation=SPOILED
+        + " Here below σ = 0.3. What is expected is for one Gaussian, without a solver's error; Heun's "
+        "method and SEEDS-3 with 49 evaluations have some.",
     ),
 )
 

@@ -67,10 +67,12 @@ def crossing(rows: pd.DataFrame, sampler: str) -> float:
 
 
 def crossings(sampler: str, other: str, **where: str) -> Measure:
-    """The crossing of `sampler` over that of `other`."""
+    """The crossing of `sampler` over that of `other`, which is at the most evaluations at the least if it has none."""
 
     def ratio(rows: pd.DataFrame) -> float:
-        return crossing(rows, sampler) / crossing(rows, other)
+        over = (distances(rows, other) / best(rows)).dropna()
+        theirs = crossing(rows, other) if over.min() <= 1 else float(over.index[-1])
+        return crossing(rows, sampler) / theirs
 
     return per_seed(ratio, ("nfe", "distance"), _picks((sampler, other, *DETERMINISTIC)), **where)
 

@@ -1,7 +1,7 @@
 """Solvers by name, as they draw samples: from noise to data with a given number of evaluations, the last a denoising.
 
-Those of σ stop at the levels of EDM's grid from 80 to 0.002; DDPM and Euler–Maruyama on VP at uniform times, and those
-of DEIS at quadratic times, from 1 to 0.001, as their papers have it.
+Those of σ stop at the levels of EDM's grid from 80 to 0.002. On VP, from t = 1 to 0.001, DDPM and Euler–Maruyama stop
+at uniform times, those of DEIS at quadratic times, and DPM-Solver at uniform λ, as their papers have it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from common.diffusion.solvers import CountedDenoiser, Denoiser
 from papers.seeds.brownian import fresh
 from papers.seeds.deis import adams_bashforth, ddim
 from papers.seeds.exponential import DataPrediction, DataPredictionODE, NoisePredictionODE
-from papers.seeds.grids import power_noise, power_time, with_zero
+from papers.seeds.grids import power_noise, power_time, uniform_log_snr, with_zero
 from papers.seeds.multistep import Multistep, ddpm, dpm_solver_2m, euler_maruyama, euler_maruyama_sigma
 from papers.seeds.runge_kutta import Tableau
 from papers.seeds.seeds import seeds_1, seeds_2, seeds_3, type_2b
 from papers.seeds.studies.methods import follow
 
 EDM_PATH, VP_PATH = EDM(), VP()
+_DATA, _DATA_ODE, _NOISE_ODE = DataPrediction(EDM_PATH), DataPredictionODE(EDM_PATH), NoisePredictionODE(VP_PATH)
 SIGMA_MAX, SIGMA_MIN = 80.0, 0.002
 T_MAX, T_MIN = 1.0, 1e-3
 CHURN = Churn(S_churn=40, S_tmin=0.05, S_tmax=50, S_noise=1.003)
-"""EDM's setting for ImageNet-64, with the amount that a pilot found best here."""
+"""EDM's setting for its own network of ImageNet-64. With up to 97 evaluations each step has the most noise that it can
+have, √2 − 1, whatever more is asked for."""
 
 Sample = Callable[[Denoiser, Tensor, int, torch.Generator], Tensor]
 """`sample(denoiser, noise, nfe, generator) -> x0`; noise: (B, *D) ~ N(0, I), from which all start."""
@@ -37,6 +39,11 @@ Sample = Callable[[Denoiser, Tensor, int, torch.Generator], Tensor]
 def levels(steps: int) -> Tensor:
     """EDM's grid of σ, and 0: (steps + 2,)."""
     return with_zero(power_noise(EDM_PATH, steps, SIGMA_MAX, SIGMA_MIN))
+
+
+def uniform(steps: int) -> Tensor:
+    """Times of VP, equal steps of λ, and 0: (steps + 2,)."""
+    return with_zero(uniform_log_snr(_NOISE_ODE, steps, T_MAX, T_MIN))
 
 
 def times(steps: int, kappa: float) -> Tensor:
@@ -75,7 +82,6 @@ class ByHeun:
         return edm_sampler(denoiser, SIGMA_MAX * noise, levels(steps), self.churn, generator)
 
 
-_DATA, _DATA_ODE = DataPrediction(EDM_PATH), DataPredictionODE(EDM_PATH)
 SDE: Mapping[str, Sample] = {
     "seeds-1-data": ByTable(lambda n: seeds_1(_DATA, levels(n)), SIGMA_MAX),
     "seeds-2b-data": ByTable(lambda n: seeds_2(_DATA, levels(n), slope_weight=type_2b), SIGMA_MAX, stages=2),
@@ -90,7 +96,7 @@ SDE: Mapping[str, Sample] = {
 ODE: Mapping[str, Sample] = {
     "ddim": ByTable(lambda n: ddim(VP_PATH, times(n, 2.0)), 1.0),
     "tab3": ByTable(lambda n: adams_bashforth(VP_PATH, times(n, 2.0), 3), 1.0),
-    "dpm-3": ByTable(lambda n: seeds_3(NoisePredictionODE(EDM_PATH), levels(n)), SIGMA_MAX, stages=3),
+    "dpm-3": ByTable(lambda n: seeds_3(_NOISE_ODE, uniform(n)), 1.0, stages=3),
     "2m": ByTable(lambda n: dpm_solver_2m(_DATA_ODE, levels(n)), SIGMA_MAX),
     "heun": ByHeun(),
 }

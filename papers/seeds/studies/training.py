@@ -30,7 +30,7 @@ from papers.seeds.studies.networks import (
 NETWORKS: Mapping[str, NetworkConfig] = {
     "perceptron": NetworkConfig("usual", "digits", 8, images=1500 * 128, batch=128, width=128),
     "long perceptron": NetworkConfig("usual", "digits", 8, images=4000 * 256, batch=256, width=128),
-    "unet": NetworkConfig("usual", "mnist", small_unet.RESOLUTION, images=40_000, batch=small_unet.BATCH, **UNET),
+    "unet": NetworkConfig("usual", "mnist", small_unet.RESOLUTION, small_unet.IMAGES, small_unet.BATCH, **UNET),
     "large unet": NetworkConfig(
         "usual", "mnist", 32, images=5_000_000, batch=512, width=64, levels=3, blocks=2, lr=5e-4, checkpoint_every=1000
     ),
@@ -70,7 +70,7 @@ def digit_training(config: NetworkConfig, seeds: tuple[int, ...], runs: tuple[Ru
 
 @experiment(
     NetworkConfig,
-    {"small": Grid([network("unet", "usual")], 5), "gpu": Grid([network("large unet", "usual")], 3)},
+    {"small": Grid([network("unet", "usual")], 8), "gpu": Grid([network("large unet", "usual")], 3)},
     {"loss": float},
     resources={"gpu": Resources(cpus=4, gpus=1.0)},
     prepare=lambda config: look_at(config.dataset, config.resolution),

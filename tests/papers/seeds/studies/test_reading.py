@@ -74,3 +74,13 @@ def test_the_crossing_is_where_a_solver_is_first_as_good_as_the_best_at_as_many_
     assert over_best("seeds-3-data", 8)(table).to_list() == pytest.approx([4.0, 4.0])
     with pytest.raises(NotReached):
         crossing(rows({**flat, "ddpm": (9.0, 8.0, 7.0, 6.0)}), "ddpm")
+
+
+def test_a_solver_without_a_crossing_has_it_at_the_most_evaluations_at_the_least() -> None:
+    flat, above = dict.fromkeys(DETERMINISTIC, (2.0, 2.0, 2.0, 2.0)), (9.0, 8.0, 7.0, 6.0)
+    table = rows({**flat, "seeds-3-data": HALVING, "ddpm": above})
+    assert crossings("seeds-3-data", "ddpm")(table).to_list() == pytest.approx([32 / 64, 32 / 64])
+    with pytest.raises(NotReached):
+        crossings("ddpm", "seeds-3-data")(table)
+    with pytest.raises(NotReached):  # ahead from the first: where it came to be so was not measured
+        crossings("seeds-3-data", "ddpm")(rows({**flat, "seeds-3-data": HALVING, "ddpm": (1.0, 1.0, 1.0, 1.0)}))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
+from common.diffusion.path import VP
 from papers.seeds.studies.curves import NFES
 from papers.seeds.studies.looks import SAMPLERS as LOOKS
-from papers.seeds.studies.samplers import ODE, SAMPLERS, SDE, SIGMA_MAX, SIGMA_MIN, drawn, levels, times
+from papers.seeds.studies.samplers import ODE, SAMPLERS, SDE, SIGMA_MAX, SIGMA_MIN, drawn, levels, times, uniform
 from tests.papers.seeds.cases import randn, seeded
 
 STD = 0.5
@@ -57,6 +60,40 @@ def test_the_grids_are_those_of_the_papers() -> None:
         steps = (times(6, kappa)[:-1] ** (1 / kappa)).diff()
         torch.testing.assert_close(steps, steps[:1].expand(6))
     assert float(times(6, 2.0)[-2]) == pytest.approx(1e-3)
+    steps = VP().log_snr(uniform(6)[:-1]).diff()
+    torch.testing.assert_close(steps, steps[:1].expand(6))
+
+
+@pytest.mark.parametrize(
+    ("name", "grid"),
+    [
+        ("seeds-1-data", levels),
+        ("em-sigma", levels),
+        ("2m", levels),
+        ("heun", levels),
+        ("ddpm", lambda n: times(n, 1.0)),
+        ("em-vp", lambda n: times(n, 1.0)),
+        ("ddim", lambda n: times(n, 2.0)),
+        ("tab3", lambda n: times(n, 2.0)),
+        ("dpm-3", uniform),
+    ],
+)
+def test_each_solver_stops_at_its_own_grid(name: str, grid: Callable[[int], Tensor]) -> None:
+    """The noise levels at which it asks for the denoiser, in EDM's coordinates; stages lie between."""
+    asked = []
+
+    def listen(x: Tensor, sigma: Tensor) -> Tensor:
+        asked.append(float(sigma))
+        return gaussian(x, sigma)
+
+    stages = {"dpm-3": 3, "heun": 2}.get(name, 1)
+    drawn(name, listen, randn(3, 2), 6 * stages + 1, seeded())
+    stops = grid(6)[:-1]
+    if name in ("ddpm", "em-vp", "ddim", "tab3", "dpm-3"):
+        stops = torch.exp(-VP().log_snr(stops) / 2)
+    for stop in stops:
+        assert min(abs(level / float(stop) - 1) for level in asked) < 1e-6
+    assert len(stops) == (len(asked) - 1) // stages + 1
 
 
 def test_every_solver_has_a_look_of_its_own_and_dashes_say_that_it_is_deterministic() -> None:
