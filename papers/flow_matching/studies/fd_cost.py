@@ -78,7 +78,7 @@ def _quick(objective: str) -> ImageCostConfig:
     {
         "quick": Grid([_quick(name) for name in FM], 4),
         "small": Grid([ImageCostConfig("unet", name) for name in (*FM, *OTHERS)], 5),
-        "gpu": Grid([ImageCostConfig("large unet", name, n_samples=5000) for name in (*FM, *OTHERS)], 3),
+        "gpu": Grid([ImageCostConfig("large unet", name, n_samples=5000) for name in (*FM, *OTHERS)], 8),
     },
     {"solver": ("midpoint", "dopri5"), "nfe": int, "error": float, "tolerance": float, "fd": float, "floor": float},
     resources={"gpu": Resources(cpus=4, gpus=1.0)},

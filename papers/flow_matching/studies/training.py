@@ -106,7 +106,7 @@ def digit_training(config: NetworkConfig, seeds: tuple[int, ...], runs: tuple[Ru
     NetworkConfig,
     {
         "small": Grid([network("unet", name) for name in OBJECTIVES], 5),
-        "gpu": Grid([network("large unet", name) for name in OBJECTIVES], 3),
+        "gpu": Grid([network("large unet", name) for name in OBJECTIVES], 8),
     },
     {"seen": int, "loss": float},
     resources={"gpu": Resources(cpus=4, gpus=1.0)},

@@ -62,7 +62,7 @@ FM, OTHERS = ("fm-ot", "fm-vp"), ("score",)
     {
         "quick": Grid([ProgressConfig("perceptron", name) for name in FM], 4),
         "small": Grid([ProgressConfig("unet", name) for name in (*FM, *OTHERS)], 5),
-        "gpu": Grid([ProgressConfig("large unet", name, 5000, 64) for name in (*FM, *OTHERS)], 3),
+        "gpu": Grid([ProgressConfig("large unet", name, 5000, 64) for name in (*FM, *OTHERS)], 8),
     },
     {"seen": int, "fd": float, "nfe": int},
     resources={"gpu": Resources(cpus=4, gpus=1.0)},
@@ -149,7 +149,7 @@ CLAIMS = (
         presets=("small", "gpu"),
         excludes="a method whose evaluations change by more than 20 %",
         deviation=SCALED_DOWN + " Looks begin at a quarter of the training. Evaluations come in sixes and differ "
-        "from network to network: some eight seeds would decide.",
+        "from network to network: some eight seeds would decide, which `gpu` has.",
     ),
     Claim(
         "training-evaluations-score",
