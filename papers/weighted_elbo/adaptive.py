@@ -9,7 +9,7 @@ and p decides how much the estimate scatters. The paper's choice flattens the lo
     p(λ) ∝ w(λ) E‖ε̂ − ε‖²,
 
 with a running mean in each of about 100 bins of λ in the place of the expectation, and a cumulative distribution that
-is linear in each bin, so that its inverse is at hand. The variance of one draw is ∫ w² E‖ε̂ − ε‖⁴ / p dλ less a
+is linear in each bin, so that its inverse is at hand. The variance of one draw is ¼ ∫ w² E‖ε̂ − ε‖⁴ / p dλ less a
 constant, which by the inequality of Cauchy and Schwarz is least for
 
     p(λ) ∝ w(λ) (E‖ε̂ − ε‖⁴)^½.
@@ -109,7 +109,7 @@ def least_variance(weight: Tensor, squared_error: Tensor) -> Tensor:
 class AdaptiveLevels(nn.Module):
     """p(λ) ∝ a running mean of w ‖ε̂ − ε‖² in each bin, which training keeps up to date by `update`.
 
-    rate    of the running mean, at each step in which a bin is drawn from; the first 1/rate draws count alike
+    rate    of the running mean, at each step in which a bin is drawn from; the first 1/rate of these count alike
     floor   share of the draws that are uniform, so that a bin that was thought to be empty is looked at again (ours)
 
     Until every bin has been drawn from, p is uniform. The state is buffers: as a part of a network it is stacked with

@@ -16,18 +16,6 @@ IMAGENET_64_ADAPTIVE = {"sigmoid k=2": 1.70, "edm-monotonic": 1.67}
 IMAGENET_64_EDM = {"edm": 1.43, "edm-monotonic": 1.43, "sigmoid k=2": 1.55}
 """FID on ImageNet 64×64 with the network and sampler of EDM and the adaptive noise schedule (Table 2)."""
 
-IMAGENET_64_EDM_FIXED = 1.45
-"""The authors' reproduction of EDM, with its own noise distribution in the place of the adaptive schedule."""
-
-IMAGENET_64_V = {"v-cosine": 1.62, "sigmoid k=2": 1.51, "edm-monotonic": 1.45}
-"""FID on ImageNet 64×64 with a network for v and the adaptive noise schedule."""
-
-IMAGENET_128 = 1.75
-"""FID without guidance, 512 evaluations."""
-
-VDM_CIFAR_10 = {"plain": 2.637, "augmented": 2.522}
-"""VDM on CIFAR-10 in bits per dimension: the numbers in the README of google-research/vdm."""
-
 MONOTONE = {
     "eps-cosine": False,
     "v-cosine": True,

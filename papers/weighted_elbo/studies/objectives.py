@@ -177,7 +177,7 @@ CLAIMS = (
         headline=True,
         excludes="−dλ/dt of the schedule left inside w",
         deviation="Data on a line, from three Gaussians; λ from −5 to 13.3, the endpoints of VDM, for all objectives. "
-        "Expectations over the noise are sums over 32 nodes.",
+        "Expectations over the noise are sums over 32 nodes (`quick`: 24).",
     ),
 )
 

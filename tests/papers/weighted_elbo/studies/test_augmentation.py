@@ -99,6 +99,12 @@ def test_the_rows_of_the_study_are_near_1_for_p_w_and_far_off_for_what_is_left_o
     # A step of 0.05 is half of it off; the rest are the draws.
     assert found.loc[list(RATIOS), "ratio"].between(0.9, 1.1).all()
     assert found.loc[list(WITH_A_PEAK), "ratio_positive"].lt(0.75).all()
+    # What the claims exclude: the ELBO of clean data. It is the right one for the weighting of the ELBO alone.
+    worse, log_snr = torch.tensor(run.arrays["worse"]), torch.tensor(run.arrays["log_snr"])
+    for name in {*RATIOS, "indi"} - {"elbo"}:
+        w = WEIGHTINGS[name]
+        noisy_data = over_noise(p_w(w, log_snr, RANGE[0]), clean_share(w, *RANGE), worse, log_snr)
+        assert float(worse[0]) > 1.5 * float(noisy_data), name
     laws_of_noise = found.loc[list(NEVER_RISING)]
     pd.testing.assert_series_equal(
         laws_of_noise["ratio_positive"], laws_of_noise["ratio"], check_names=False, rtol=1e-3
