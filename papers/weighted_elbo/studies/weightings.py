@@ -102,8 +102,8 @@ CLAIMS = (
         excludes="w = 1 in the place of the monotone weighting",
         deviation=SCALED_DOWN
         + " On digits both are behind the usual loss, as the table shows, and EDM-monotonic so near "
-        "to the criterion that no number of seeds in reach would decide it. In the paper both are ahead; its 1.67 is with "
-        "the adaptive noise levels, its 1.85 with fixed ones.",
+        "to the criterion that no number of seeds in reach would decide it. In the paper both are ahead; its 1.67 is "
+        "with the adaptive noise levels, its 1.85 with fixed ones.",
     ),
     Claim(
         "elbo-bits",
