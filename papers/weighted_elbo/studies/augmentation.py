@@ -284,8 +284,8 @@ FIGURES = (
         "The law p_w over noise levels against the log-SNR, each relative to its largest size: on the left for "
         "weightings that never rise, on the right for those with a peak.",
         "On the left no p_w is below zero: each is the law of the noise that is added to data. On the right each is "
-        "negative to the left of its weighting's peak. Those of v, flow matching, InDI and the truncated SNR lie nearly "
-        "on one another, all at the most noise. The ELBO is not shown: its p_w is all at clean data.",
+        "negative to the left of its weighting's peak. Those of v, flow matching, InDI and the truncated SNR lie "
+        "nearly on one another, all at the most noise. The ELBO is not shown: its p_w is all at clean data.",
         (laws,),
         draw_laws,
     ),
