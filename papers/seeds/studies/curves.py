@@ -180,7 +180,7 @@ def spread_error(samples: Tensor, points: Tensor) -> float:
 
 
 _QUICK = [
-    ExactConfig("exact", tuple(name for name in EXACT if name != "churn"), n_samples=250),
+    ExactConfig("exact", tuple(name for name in EXACT if name != "churn"), n_samples=400),
     *(
         ExactConfig(source, ("seeds-3-data", "heun"), (49,), n_samples=400)
         for source in ("spoiled at high noise", "spoiled at low noise")
@@ -218,7 +218,7 @@ def exact_curves(config: ExactConfig, seed: int, run: Run) -> list[Row]:
 @experiment(
     PlaneConfig,
     {
-        "quick": Grid([PlaneConfig(nfes=NFES[:4], n_samples=2000, projections=32)], 4),
+        "quick": Grid([PlaneConfig(nfes=NFES[:4], n_samples=2000, projections=32)], 3),
         **{preset: Grid([PlaneConfig(n_samples=10_000)], 8) for preset in PRESETS[1:]},
     },
     COLUMNS,
