@@ -57,7 +57,7 @@ def _needs(config: CurveConfig, seed: int) -> Mapping[str, Need]:
 @experiment(
     CurveConfig,
     {
-        "quick": Grid([CurveConfig("perceptron", "starved", QUICK, NFES[:-1], n_samples=400)], 10),
+        "quick": Grid([CurveConfig("perceptron", "starved", QUICK, NFES[:-1], n_samples=400)], 8),
         "small": Grid([CurveConfig("long perceptron", noise) for noise in NOISE], 12),
     },
     COLUMNS,

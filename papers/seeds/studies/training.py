@@ -45,7 +45,7 @@ def network(name: str, noise: str) -> NetworkConfig:
 @experiment(
     NetworkConfig,
     {
-        "quick": Grid([network("perceptron", "starved")], 10),
+        "quick": Grid([network("perceptron", "starved")], 8),
         "small": Grid([network("long perceptron", noise) for noise in NOISE], 12),
     },
     {"loss": float},
