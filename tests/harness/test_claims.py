@@ -151,6 +151,11 @@ def test_record_carries_what_the_claim_says_of_itself() -> None:
     assert record["expected"] == {"inside": None, "derived": 0.75}
 
 
+def test_two_quantities_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="claim 'id' has more than one quantity named 'inside'"):
+        Claim("id", "", "", (INSIDE, INSIDE))
+
+
 def test_a_claim_that_does_not_say_what_it_excludes_is_incomplete() -> None:
     whole = Claim("whole", "", "", (INSIDE,), excludes="independent pairs")
     bare = [Claim("bare", "", "", (INSIDE,)), Claim("blank", "", "", (INSIDE,), kind="theorem", excludes=" ")]

@@ -75,6 +75,19 @@ def test_only_what_changed_since_is_younger_than_its_runs(store: Store, tmp_path
     assert findings.collect(PAPER, "quick", specs, store).younger == {("table", "level at 16"), ("table", "new")}
 
 
+def test_a_criterion_under_another_name_is_no_younger(store: Store, tmp_path: Path, claims: Any) -> None:
+    """As long as it decides the same, in the same claim, and its old name is gone."""
+    specs, renamed = plan(PAPER, "quick"), replace(LEVEL, name="level, n = 16")
+    claims(table(RATE, renamed), means.CLAIMS[0])
+    assert said_of(specs, store, tmp_path / "renamed") == ({}, [])
+    claims(table(RATE, replace(renamed, criterion=Criterion(0.1, 0.3))), means.CLAIMS[0])
+    assert said_of(specs, store, tmp_path / "changed")[0] == {"table": ["level, n = 16"]}
+    claims(table(RATE, LEVEL, renamed), means.CLAIMS[0])
+    assert said_of(specs, store, tmp_path / "added")[0] == {"table": ["level, n = 16"]}
+    claims(table(RATE, LEVEL), replace(table(renamed), id="other"), means.CLAIMS[0])
+    assert said_of(specs, store, tmp_path / "elsewhere")[0] == {"other": ["level, n = 16"]}
+
+
 def test_one_run_of_many_made_under_another_criterion_is_enough(store: Store, tmp_path: Path, claims: Any) -> None:
     claims(table(RATE, replace(LEVEL, criterion=Criterion(0.1, 0.3))), means.CLAIMS[0])
     specs = plan(PAPER, "quick")

@@ -101,7 +101,7 @@ class Findings:
             (judgement.claim.id, measurement.quantity.name)
             for judgement in self.judgements
             for measurement in judgement.measurements
-            if younger(judgement.claim.id, measurement.quantity, self._stored(measurement.quantity))
+            if younger(judgement.claim, measurement.quantity, self._stored(measurement.quantity))
         }
 
     @property

@@ -131,6 +131,13 @@ class Claim:
     excludes: str = ""
     """The negative control: what does not meet the criterion, in words ("Euler's method", "independent pairs")."""
 
+    def __post_init__(self) -> None:
+        names = [quantity.name for quantity in self.quantities]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"claim '{self.id}' has more than one quantity named '{twice[0]}'; reports tell them by name"
+            )
+
 
 @dataclass(frozen=True)
 class Measurement:

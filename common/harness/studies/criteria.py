@@ -42,10 +42,19 @@ def criterion_hashes(claims: Iterable[Claim]) -> dict[str, dict[str, str]]:
     return found
 
 
-def younger(claim: str, quantity: Quantity, runs: Iterable[Mapping[str, str] | None]) -> bool:
+def younger(claim: Claim, quantity: Quantity, runs: Iterable[Mapping[str, str] | None]) -> bool:
     """Whether one of `runs` was made under another criterion for `quantity` than today's, or under none.
 
-    Each of `runs` is what the run stored; None, where it stored nothing, says nothing of age.
+    Each of `runs` is what the run stored; None, where it stored nothing, says nothing of age. A name is a word: what
+    was stored for this claim under a name that it has no more is the same criterion, if it decides the same.
     """
-    today = criterion_hash(quantity)
-    return any(stored.get(f"{claim}/{quantity.name}") != today for stored in runs if stored is not None)
+    name, today = f"{claim.id}/{quantity.name}", criterion_hash(quantity)
+    names = criterion_hashes([claim])[quantity.experiment.name]
+
+    def known(stored: Mapping[str, str]) -> bool:
+        if name in stored:
+            return stored[name] == today
+        gone = (key for key in stored if key.startswith(f"{claim.id}/") and key not in names)
+        return any(stored[key] == today for key in gone)
+
+    return not all(known(stored) for stored in runs if stored is not None)

@@ -88,7 +88,7 @@ ORDER = {"dpm-3 13": 0.7, "ddpm 13": 6.0}
     ],
 )
 def test_the_order_of_the_tables_is_asked_solver_by_solver(change: dict[str, float], expected: str) -> None:
-    assert verdict(OF["published-order"], *tables("small", 1.0, **{**ORDER, **change})) == expected
+    assert verdict(OF["published-order"], *tables("small", 1.0, 1.0, "usual", **{**ORDER, **change})) == expected
 
 
 @pytest.mark.parametrize("preset", ["quick", "small"])
