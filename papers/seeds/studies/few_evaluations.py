@@ -17,7 +17,7 @@ from common.harness.studies.figure import Figure, Results
 from common.harness.studies.measures import paired_ratio
 from common.harness.studies.study import Study
 from papers.seeds.published import FID_BASELINES, FID_TAB3, NFE_BASELINES
-from papers.seeds.studies.drawing import mean_curve
+from papers.seeds.studies.drawing import draw_floor, mean_curve
 from papers.seeds.studies.evaluations import STARVED, U_NETS, USUAL
 from papers.seeds.studies.looks import SAMPLERS
 from papers.seeds.studies.network_curves import digit_curves, image_curves
@@ -132,7 +132,7 @@ def draw_tables(results: Results) -> MatplotlibFigure:
             theirs.plot([*fids], [*fids.values()], **look)
             mean = mean_curve(rows, sampler)
             ours.plot(mean.index, mean, **look)
-    ours.axhline(rows["floor"].mean(), color="0.4", ls=":", lw=1.5, label="same-distribution floor")
+    draw_floor(ours, float(rows["floor"].mean()), min(float(line.get_ydata().min()) for line in ours.lines))
     ticks(theirs, (10, 20, 50, 200, 1000), yscale="log", xlabel="evaluations (NFE)", ylabel="FID", title="published")
     ticks(ours, (7, 13, 25, 49, 97, 193), yscale="log", xlabel="evaluations (NFE)", ylabel="fd_digits", title="ours")
     legend(figure, columns=3)

@@ -221,7 +221,8 @@ FIGURES = (
         "Log-log plots of the Frechet distance of samples of digits against evaluations, for stochastic solvers (full "
         "lines) and deterministic ones (dashed), by the noise levels at which the networks were trained.",
         "Networks that err at high noise: with few evaluations a deterministic solver is ahead, with many the "
-        "stochastic ones end lower, and SEEDS-3 is the first of them to pass.",
+        "stochastic ones end lower, and SEEDS-3 is the first of them to pass. Networks of the usual noise levels (in "
+        "`small`, on the right): with many evaluations all are alike.",
         (digit_curves,),
         draw_networks,
     ),
