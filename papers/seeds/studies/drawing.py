@@ -56,7 +56,7 @@ def draw_floor(panel: Axes, floor: float, lowest: float) -> None:
     if floor > lowest / 3:
         panel.axhline(floor, color="0.4", ls=":", lw=1.5, label="same-distribution floor")
     else:
-        panel.text(0.97, 0.03, f"same-distribution floor: {floor:.2g}", transform=panel.transAxes, ha="right")
+        panel.text(0.98, 0.97, f"same-distribution floor: {floor:.2g}", transform=panel.transAxes, ha="right", va="top")
 
 
 def mean_curve(rows: pd.DataFrame, sampler: str, column: str = "distance") -> pd.Series:
