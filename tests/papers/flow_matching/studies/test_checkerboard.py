@@ -95,7 +95,8 @@ def support(lead: float, **exchanged: str) -> Callable[[Row], dict[str, float]]:
 
     def plant(row: Row) -> dict[str, float]:
         method = exchanged.get(row["method"].replace("-", "_"), row["method"])
-        return {"in_support": 0.8 - lead * order.index(method) + 0.001 * (row["seed"] % 8) * (1 + order.index(row["method"]))}
+        of_seed = 0.001 * (row["seed"] % 8) * (1 + order.index(row["method"]))
+        return {"in_support": 0.8 - lead * order.index(method) + of_seed}
 
     return plant
 
