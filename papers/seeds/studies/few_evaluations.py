@@ -90,7 +90,7 @@ CLAIMS = (
     ),
     Claim(
         "ten-evaluations-usual",
-        "So it is with networks of the usual noise levels, and with a U-Net.",
+        "With networks of the usual noise levels, and with a U-Net, ten evaluations of tAB-3 are enough as well.",
         "DEIS, abstract and Section 4",
         (_ten(digit_curves, ", digits", noise="usual"), _ten(image_curves, ", MNIST")),
         presets=("small",),
