@@ -220,8 +220,8 @@ FIGURES = (
         "Two log-log plots of the error of nine deterministic solvers against evaluations, on uniform and on quadratic "
         "times.",
         "On quadratic times (right) each past evaluation lowers the error, and steepens the curve. On uniform times "
-        "(left) the polynomials need some fifty evaluations before they help. Holding the score constant is worse than "
-        "Euler's method on both.",
+        "(left) the polynomials need twenty to fifty evaluations before they help. Holding the score constant is worse "
+        "than Euler's method on both.",
         (solved,),
         draw_errors,
     ),
