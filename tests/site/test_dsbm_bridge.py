@@ -46,7 +46,7 @@ class Stepper:
 @pytest.fixture
 def stepper(playing: tuple[Page, Traffic]) -> Stepper:
     page, _ = playing
-    # The figure waits a moment for a slider to stand still; the tests do not. Before the page is playing: a clock that
+    # The figure waits a moment for a slider to stand still; the tests do not. Before the page is opened: a clock that
     # comes later cannot stop the timers that the page's own scripts have started, and they complain.
     page.clock.install()
     page.goto("weeks/06-dsbm/")

@@ -82,7 +82,7 @@ def _moves(svg: Locator) -> int:
 
 def visited(page: Page) -> Drawing:
     """The figure on its page, where time moves only when a test says so."""
-    page.clock.install(time=0)  # before the page is playing: see week 6's figure
+    page.clock.install(time=0)  # before the page is opened: see week 6's figure
     page.goto(PAGE)
     page.clock.pause_at(3600)
     return Drawing(page)
