@@ -62,15 +62,19 @@ def best(rows: pd.DataFrame) -> pd.Series:
 
 def crossing(rows: pd.DataFrame, sampler: str) -> float:
     """The evaluations at which a stochastic solver is first as good as the best deterministic one at as many."""
-    over = (distances(rows, sampler) / best(rows)).dropna()
+    over = _over_best(rows, sampler)
     return first_reached([*over.index], [*over], 1.0)
+
+
+def _over_best(rows: pd.DataFrame, sampler: str) -> pd.Series:
+    return (distances(rows, sampler) / best(rows)).dropna()
 
 
 def crossings(sampler: str, other: str, **where: str) -> Measure:
     """The crossing of `sampler` over that of `other`, which is at the most evaluations at the least if it has none."""
 
     def ratio(rows: pd.DataFrame) -> float:
-        over = (distances(rows, other) / best(rows)).dropna()
+        over = _over_best(rows, other)
         theirs = crossing(rows, other) if over.min() <= 1 else float(over.index[-1])
         return crossing(rows, sampler) / theirs
 
@@ -81,6 +85,6 @@ def over_best(sampler: str, nfe: int, **where: str) -> Measure:
     """The distance of a solver over that of the best deterministic one, both with `nfe` evaluations."""
 
     def ratio(rows: pd.DataFrame) -> float:
-        return float(distances(rows, sampler)[nfe] / best(rows)[nfe])
+        return float(_over_best(rows, sampler)[nfe])
 
     return per_seed(ratio, ("nfe", "distance"), _picks((sampler, *DETERMINISTIC)), **where)
