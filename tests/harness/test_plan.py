@@ -115,6 +115,11 @@ def test_seeds_replace_those_of_the_preset(toy: Any) -> None:
     assert [each.seed for each in toy.plan(only=["student"], seeds=[4, 2]) if each.asked] == [4, 2]
 
 
+def test_a_grid_may_begin_at_a_later_seed() -> None:
+    later: Any = Card((dataclasses.replace(noise, presets={"quick": Grid((Noise(),), 3, first=8)}),))
+    assert [each.seed for each in plan(later, "quick")] == [8, 9, 10]
+
+
 def test_overrides_set_a_field_wherever_a_config_has_it(toy: Any) -> None:
     specs = toy.plan(overrides={"n": "7", "steps": "2"})
     assert {each.config.n for each in specs if each.experiment == "noise"} == {7}

@@ -27,7 +27,7 @@ Plant = Callable[[Row], Mapping[str, float]]
 def table(experiment: Experiment, preset: str, keys: Keys, plant: Plant = lambda row: {}) -> pd.DataFrame:
     grid, rows = experiment.presets[preset], []
     for config in grid.configs:
-        for seed in range(grid.seeds):
+        for seed in grid.each_seed:
             for key in keys(config):
                 row = {**dataclasses.asdict(config), **key, "seed": seed}
                 rows.append({**row, **decoys(experiment, row), **plant(row)})

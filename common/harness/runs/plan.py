@@ -123,7 +123,7 @@ def plan(
     configs = override({name: list(grid.configs) for name, grid in grids.items()}, overrides or {})
     for name, grid in grids.items():
         for config in configs[name]:
-            for seed in range(grid.seeds) if seeds is None else seeds:
+            for seed in grid.each_seed if seeds is None else seeds:
                 expand(experiments[name], config, seed)
     return expand.in_order()
 

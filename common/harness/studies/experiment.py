@@ -49,10 +49,18 @@ class Resources:
 
 @dataclass(frozen=True)
 class Grid:
-    """The configs of one experiment in one preset, and how many seeds (0 .. seeds-1) each is run with."""
+    """The configs of one experiment in one preset, and how many seeds each is run with: first .. first + seeds − 1.
+
+    A criterion that was written after the numbers of some seeds is judged on others: then `first` is above theirs.
+    """
 
     configs: Sequence[Any]
     seeds: int = 1
+    first: int = 0
+
+    @property
+    def each_seed(self) -> range:
+        return range(self.first, self.first + self.seeds)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def table(experiment: Experiment, preset: str, fill: Callable[[Row], Mapping[str
     """The rows of `experiment` in `preset`; `fill` says of a row what is not made up."""
     numbers, rows = junk(), []
     grid = experiment.presets[preset]
-    for config, seed in product(grid.configs, range(grid.seeds)):
+    for config, seed in product(grid.configs, grid.each_seed):
         for key in keys(experiment, config):
             row: Row = {**dataclasses.asdict(config), **key, "seed": seed}
             made = {
@@ -103,7 +103,7 @@ class Made:
         for number, config in enumerate(grid.configs):
             fields = dataclasses.asdict(config)
             if all(fields[name] == value for name, value in where.items()):
-                seeds = range(grid.seeds) if seed is None else (seed,)
+                seeds = grid.each_seed if seed is None else (seed,)
                 found += [(fields, arrays_of(experiment, fields, 100 * number + of)) for of in seeds]
         return found
 

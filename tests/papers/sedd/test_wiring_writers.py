@@ -81,7 +81,7 @@ def test_needs_are_runs_of_the_same_preset() -> None:
         for preset, grid in experiment.presets.items():
             planned = training.training.presets[preset]
             for config in grid.configs:
-                for seed in range(grid.seeds):
+                for seed in grid.each_seed:
                     for name, need in experiment.needs(config, seed).items():
                         assert name == "judge" or (need.config in planned.configs and need.seed < planned.seeds)
 
