@@ -37,7 +37,10 @@ class TimeGrid:
     @property
     def times(self) -> Tensor:
         """(N,), float64, decreasing from sigma_max to sigma_min."""
-        return edm_sigmas(self.N, self.sigma_min, self.sigma_max, self.rho)[:-1]
+        times = edm_sigmas(self.N, self.sigma_min, self.sigma_max, self.rho)[:-1]
+        # To the last digit, which the seventh power misses: a jump from the last time to sigma_min is none.
+        times[0], times[-1] = self.sigma_max, self.sigma_min
+        return times
 
     def at(self, share: Tensor) -> Tensor:
         """The noise level at `share` of the way from sigma_max (0) to sigma_min (1), any shape."""

@@ -31,7 +31,7 @@ Log = Callable[..., None]
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised: pairs of states, where in time they lie, the distance, and the noise of the DSM loss if any."""
+    """What is minimised: pairs of states, where in time they lie, the distance, the noise of DSM if any."""
 
     pairs: Pairs
     grid: TimeGrid = CIFAR10_GRID
