@@ -48,9 +48,9 @@ class GaussianNet(nn.Module):
         total = t**2 + self.sigma_data**2
         x = x_in * total.sqrt()
         end = x * ((s**2 + self.std**2) / (t**2 + self.std**2)).sqrt()
-        inner = torch.where(
-            (t - s).abs() < 1e-9 * t, x * self.std**2 / (t**2 + self.std**2), (t * end - s * x) / (t - s)
-        )
+        diagonal = (t - s).abs() < 1e-9 * t
+        inner = (t * end - s * x) / torch.where(diagonal, 1.0, t - s)
+        inner = torch.where(diagonal, x * self.std**2 / (t**2 + self.std**2), inner)
         return (inner - self.sigma_data**2 / total * x) / (t * self.sigma_data / total.sqrt())
 
 
