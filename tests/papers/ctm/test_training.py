@@ -131,7 +131,7 @@ def test_the_discriminator_learns_to_put_data_above_the_students_estimates():
     learner = begin(student(0), CTMTraining(steps=1, batch_size=1, d_lr=1e-2), plane(0))
     x0 = ring(256, seeded(1))[0]
     losses = [discriminator_step(learner, x0, FULL, seeded(2), seeded(3))["discriminator"] for _ in range(30)]
-    assert float(losses[-1]) < 0.8 * float(losses[0])
+    assert float(losses[-1]) < 0.9 * float(losses[0])
     with torch.no_grad():
         t, s = torch.full((256,), 3.0), torch.full((256,), 0.3)
         fake = estimate(learner.student, learner.average, x0 + 3 * randn(256, 2, seed=4).float(), t, s, GRID.sigma_min)
