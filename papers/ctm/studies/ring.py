@@ -106,14 +106,15 @@ STUDENTS: Mapping[str, StudentConfig] = {
 }
 """By what they are called in `looks`. Soft matching is compared with local and global by the text's law of times, and
 so is the same student as "uniform-u"."""
-SIZES: Mapping[str, Mapping[str, int]] = {"quick": {"steps": 1000, "batch": 128}, "small": {"steps": 4000}}
+SIZES: Mapping[str, tuple[int, int]] = {"quick": (1000, 128), "small": (3000, 256)}
+"""Steps and batch."""
 SEEDS: Mapping[str, int] = {"quick": 3, "small": 5}
 
 
 def student_config(name: str, size: str, steps: float = 1.0) -> StudentConfig:
     """One of `STUDENTS`, at one of `SIZES`, with `steps` times as many steps."""
-    config = replace(STUDENTS[name], **SIZES[size])
-    return replace(config, steps=round(steps * config.steps))
+    usual, batch = SIZES[size]
+    return replace(STUDENTS[name], steps=round(steps * usual), batch=batch)
 
 
 def untrained(config: StudentConfig, seed: int) -> Trajectory:
@@ -138,20 +139,21 @@ def learn(config: StudentConfig, seeds: tuple[int, ...], log: tuple[Callable[...
     return train(begin(student, how), ring, objective, how, generators, stream(0, STEPS), log=log).average
 
 
-def _grid(preset: str, *longer: StudentConfig) -> Grid:
-    named = SIZED[preset]
-    return Grid([*dict.fromkeys(student_config(name, preset, steps) for name, steps in named)], SEEDS[preset])
-
-
-SIZED: Mapping[str, tuple[tuple[str, float], ...]] = {
+TRAININGS: Mapping[str, tuple[tuple[str, float], ...]] = {
     "quick": (("ctm", 1.0), ("without-dsm", 1.0)),
     "small": (*((name, 1.0) for name in STUDENTS), ("local", 3.0), ("global", 0.6)),
 }
+"""Which students are trained in a preset, and for how many times its steps."""
+
+
+def _grid(size: str) -> Grid:
+    configs = (student_config(name, size, steps) for name, steps in TRAININGS[size])
+    return Grid([*dict.fromkeys(configs)], SEEDS[size])
 
 
 @experiment(
     StudentConfig,
-    {preset: _grid(preset) for preset in SIZED},
+    {size: _grid(size) for size in SIZES},
     {"dsm": float},
     together=8,
     tolerance=TRAINED,
