@@ -40,7 +40,7 @@ class CostConfig:
 
     times: str
     matching: str
-    batches: int = 400
+    batches: int = 100
     batch: int = 64
 
     def __post_init__(self) -> None:
@@ -185,8 +185,8 @@ def draw_matching(results: Results) -> MatplotlibFigure:
 FIGURES = (
     Figure(
         "matching",
-        "Error and sliced W2 distance of one jump against the steps of training, a point for each seed, for soft, local "
-        "and global matching at equal iterations and at equal evaluations of the teacher.",
+        "Error and sliced W2 distance of one jump against the steps of training, a point for each seed, for soft, "
+        "local and global matching at equal iterations and at equal evaluations of the teacher.",
         "Filled marks have as many steps, open ones as many evaluations of the teacher.",
         (one_jump,),
         draw_matching,

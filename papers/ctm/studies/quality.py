@@ -1,5 +1,5 @@
-"""What one jump of a student is worth, from σ_max to the data, beside the exact trajectory: for the studies that compare
-ways of training."""
+"""What one jump of a student is worth, from σ_max to the data, beside the exact trajectory, for the studies that
+compare ways of training."""
 
 from __future__ import annotations
 
