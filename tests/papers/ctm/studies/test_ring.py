@@ -1,4 +1,4 @@
-"""The students of the ring: what is trained on what, by which law, that seeds are their own, and what is left behind."""
+"""The students of the ring: trained on what, by which law, that seeds are their own, and what is left behind."""
 
 from __future__ import annotations
 
