@@ -90,9 +90,10 @@ def diagonal(config: ScoreConfig, seed: int, run: Run) -> list[Row]:
     generator = stream(seed, HELD_OUT)
     rows: list[Row] = []
     for sigma in SIGMAS:
-        x = noisy(ring(config.n, generator)[0].double(), torch.tensor(sigma), generator)
+        level = torch.tensor(sigma, dtype=torch.float64)
+        x = noisy(ring(config.n, generator)[0].double(), level, generator)
         with torch.no_grad():
-            error = denoiser(x, torch.tensor(sigma)) - TEACHER(x, sigma)
+            error = denoiser(x, level) - TEACHER(x, level)
         rows.append({"sigma": sigma, "rmse": float(error.square().mean().sqrt())})
     end = GRID.sigma_min
     x = noisy(ring(config.n_bits, generator)[0].double(), torch.tensor(end), generator)

@@ -21,7 +21,7 @@ from tests.papers.made import made
 from tests.papers.planted import MadeUp, Row, lines, shows, table, verdict, wobble
 
 OF = {claim.id: claim for claim in CLAIMS}
-CONFIG = GammaConfig("ctm", "quick", nfes=(1, 3), n=800, projections=32)
+CONFIG = GammaConfig("ctm", "quick", nfes=(1, 3), n=400, projections=32)
 
 
 def rows_of(jump: Any, monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[tuple[float, int], Row]:
@@ -31,7 +31,7 @@ def rows_of(jump: Any, monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[tu
 
 
 def exact(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
-    return exact_jump(TEACHER, x, float(t), float(s), 40)
+    return exact_jump(TEACHER, x, float(t), float(s), 20)
 
 
 def test_exact_jumps_draw_the_ring_for_every_gamma_and_shifted_ones_by_their_shifts(
@@ -43,8 +43,8 @@ def test_exact_jumps_draw_the_ring_for_every_gamma_and_shifted_ones_by_their_shi
         assert row["distance"] < 2.5 * row["floor"] + 0.05
         assert row["teacher"] < 2.5 * row["floor"] + 0.05
     shifted = rows_of(lambda x, t, s: exact(x, t, s) + 0.5 * (t > 1), monkeypatch, tmp_path / "shifted")
-    # A shift by v in both coordinates is one of v in the sliced distance.
-    assert shifted[1.0, 1]["distance"] == pytest.approx(0.5, abs=0.08)
+    # A shift by v in both coordinates is one of v in the sliced distance, in the mean over directions.
+    assert shifted[1.0, 1]["distance"] == pytest.approx(0.5, rel=0.3)
     assert shifted[0.0, 1]["distance"] == shifted[1.0, 1]["distance"]
     assert shifted[0.0, 1]["teacher"] == right[0.0, 1]["teacher"]
 
@@ -55,13 +55,15 @@ def test_gamma_is_that_of_its_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     def sample(jump: Any, x: Tensor, times: Tensor, gamma: float, generator: torch.Generator) -> Tensor:
         asked.append((gamma, len(times) - 1))
         assert (float(times[0]), float(times[-1])) == pytest.approx((80, 0.002))
-        return x / 80 + 10 * gamma + len(times)
+        return x / 80 + 100 * gamma + 10 * len(times)
 
     monkeypatch.setattr(study, "gamma_sampling", sample)
     rows = rows_of(exact, monkeypatch, tmp_path / "run")
     assert asked == [(gamma, nfe) for gamma in GAMMAS for nfe in (1, 3)]
+    # All are seen along the same directions.
     for (gamma, nfe), row in rows.items():
-        assert row["distance"] == pytest.approx(10 * gamma + nfe + 1, abs=0.2)
+        expected = (100 * gamma + 10 * (nfe + 1)) / 20
+        assert row["distance"] / rows[0.0, 1]["distance"] == pytest.approx(expected, rel=0.03)
 
 
 def keys(config: GammaConfig) -> list[Row]:

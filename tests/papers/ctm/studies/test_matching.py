@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,21 +55,21 @@ def test_the_teacher_s_evaluations_are_counted(tmp_path: Path) -> None:
     assert counted.points == 2 * (17 + 1)
     found = {}
     for config in teacher_cost.presets["small"].configs:
-        ((row,),) = made(teacher_cost, config, (1,), (FakeRun(tmp_path / "run"),))
+        ((row,),) = made(teacher_cost, replace(config, batches=40), (1,), (FakeRun(tmp_path / "run"),))
         found[config.times, config.matching] = row["evaluations"]
     # Of the text's law: t is uniform on 17 places, s on those after it, and u on those up to s.
     pairs = [(t, s) for t in range(17) for s in range(t + 1, 18)]
     weights = [1 / 17 / (17 - t) for t, _ in pairs]
     whole = 2 * sum(w * (s - t) for w, (t, s) in zip(weights, pairs, strict=True))
     soft = 2 * sum(w * (s - t + 1) / 2 for w, (t, s) in zip(weights, pairs, strict=True))
-    assert found["text", "global"] == pytest.approx(whole, rel=0.05)
-    assert found["text", "soft"] == pytest.approx(soft, rel=0.05)
+    assert found["text", "global"] == pytest.approx(whole, rel=0.1)
+    assert found["text", "soft"] == pytest.approx(soft, rel=0.1)
     assert found["text", "local"] == found["official", "local"] == 2
     # k is drawn p ∝ k from 1 to 17.
-    assert found["official", "soft"] == pytest.approx(2 * sum(k * k for k in range(18)) / 153, rel=0.15)
+    assert found["official", "soft"] == pytest.approx(2 * sum(k * k for k in range(18)) / 153, rel=0.2)
     assert found["official", "global"] > found["official", "soft"]
     for other, steps in EQUAL_TEACHER.items():
-        assert steps * found["text", other] == pytest.approx(found["text", "soft"], rel=0.05)
+        assert steps * found["text", other] == pytest.approx(found["text", "soft"], rel=0.1)
 
 
 def test_each_need_is_trained() -> None:

@@ -34,8 +34,20 @@ def test_of_gaussian_data_the_variance_is_that_of_the_noise_after_the_jump(
     assert [row["gamma"] for row in rows] == list(GAMMAS)
     for row in rows:
         noise = 2 * (row["gamma"] * CONFIG.s * float(EXACT.stretch(CONFIG.s, GRID.sigma_min))) ** 2
-        # Of 2 × 40 × 200 squares.
-        assert row["variance"] == pytest.approx(noise, rel=5 * (2 / 16_000) ** 0.5)
+        # A median of 40 variances, each of 400 squares: a mean of them, with a standard error 1.25 times as large.
+        assert row["variance"] == pytest.approx(noise, rel=5 * 1.25 * (2 / 16_000) ** 0.5)
+
+
+def test_the_median_state_counts_and_not_the_few_at_a_border(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def sample(jump: Any, x: Tensor, times: Any, gamma: float, generator: torch.Generator) -> Tensor:
+        groups = torch.randn(CONFIG.states, CONFIG.samples, 2, generator=generator, dtype=x.dtype)
+        groups[:10] *= 1000
+        return groups.reshape(x.shape)
+
+    monkeypatch.setattr(study, "gamma_sampling", sample)
+    monkeypatch.setattr(study, "trained_student", lambda *given: None)
+    (rows,) = made(spread, CONFIG, (1,), (FakeRun(tmp_path / "run", student=tmp_path),))
+    assert [row["variance"] for row in rows] == pytest.approx([2.0] * len(GAMMAS), rel=0.1)
 
 
 def test_all_samples_of_a_state_start_from_it_and_states_differ(
