@@ -52,6 +52,9 @@ INITIAL, TRAINING, STEPS, HELD_OUT, SAMPLING, REFERENCE = range(6)
 TRAINED = 0.1
 """How far another processor may move a number that a trained student gives, relatively: rounding grows in training."""
 
+RATES = ((0.5, 1.0), (0.3, 0.3), (0.2, 0.1))
+"""Shares of the training, and the learning rate in each as a multiple of the first."""
+
 TIMES: Mapping[str, TimeLaw] = {
     "official": OFFICIAL_TIMES,
     "uniform-k": SoftTimes(power=0.0),
@@ -135,8 +138,12 @@ def learn(config: StudentConfig, seeds: tuple[int, ...], log: tuple[Callable[...
     objective = Objective(
         Solved(HeunTeacher(TEACHER, GRID), GRID), GRID, config.law, dsm=HalfLogNormal(GRID) if config.dsm else None
     )
-    generators = tuple(stream(seed, TRAINING) for seed in seeds)
-    return train(begin(student, how), ring, objective, how, generators, stream(0, STEPS), log=log).average
+    generators, steps, learner = tuple(stream(seed, TRAINING) for seed in seeds), stream(0, STEPS), begin(student, how)
+    for share, factor in RATES:
+        learner.optimizer.param_groups[0]["lr"] = factor * config.lr
+        stage = replace(how, steps=max(1, round(share * config.steps)))
+        train(learner, ring, objective, stage, generators, steps, log=log)
+    return learner.average
 
 
 TRAININGS: Mapping[str, tuple[tuple[str, float], ...]] = {
