@@ -1,8 +1,8 @@
 """What does the training depend on, among what the paper leaves to the code (Section 3.2, Appendix B)?
 
-The official code draws the number k of teacher steps once a batch, with p ∝ k, and averages the student's weights by
-.999. Here one thing at a time is changed, on the ring: k uniform; u uniform between t and s for each point, as in the
-paper's text; no average.
+The official code draws the number k of teacher steps once a batch, with p ∝ k, and averages the student's weights. Here
+one thing at a time is changed, on the ring: k uniform; u uniform between t and s for each point, as in the paper's
+text; no average.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -94,6 +95,21 @@ def test_each_field_changes_what_is_learned(change: dict[str, object]) -> None:
     assert not torch.allclose(usual(x, 3.0, 0.5), other(x, 3.0, 0.5), rtol=1e-7)
 
 
+def test_the_learning_rate_falls_and_the_steps_are_counted_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages: list[tuple[int, float]] = []
+    real: Any = module.train
+
+    def train(learner: Any, data: Any, objective: Any, how: Any, *given: Any, **others: Any) -> Any:
+        stages.append((how.steps, learner.optimizer.param_groups[0]["lr"]))
+        return real(learner, data, objective, how, *given, **others)
+
+    monkeypatch.setattr(module, "train", train)
+    seen: list[int] = []
+    learn(replace(TINY, steps=10, lr=0.01), (1,), (lambda **values: seen.append(values["step"]),))
+    assert stages == [(5, 0.01), (3, pytest.approx(0.003)), (2, pytest.approx(0.001))]
+    assert seen == list(range(1, 11))
+
+
 def test_students_are_what_they_are_called() -> None:
     laws = {name: config.law for name, config in STUDENTS.items()}
     assert laws["ctm"] == laws["without-dsm"] == laws["no-average"] == SoftTimes(1.0)
@@ -102,7 +118,7 @@ def test_students_are_what_they_are_called() -> None:
     assert (laws["local"], laws["global"]) == (LocalTimes(UniformTimes()), GlobalTimes(UniformTimes()))
     assert StudentConfig(times="distillation").law == DistillationTimes()
     assert {name for name, config in STUDENTS.items() if not config.dsm} == {"without-dsm"}
-    assert {name for name, config in STUDENTS.items() if config.ema != 0.999} == {"no-average"}
+    assert {name for name, config in STUDENTS.items() if config.ema != 0.99} == {"no-average"}
 
 
 @pytest.mark.parametrize("size", TRAININGS)
