@@ -2,8 +2,8 @@
 each way of training and seed, that all studies share.
 
 The teacher is the exact denoiser, so whatever error a student has is its own. Students are perceptrons; all seeds are
-trained as one network. What differs from the official training are the size; the distance, here ‖x − y‖²/D; the learning
-rate, which is larger and falls; and the average, .99 in the place of .999, for there are some thousand steps.
+trained as one network. What differs from the official training are the size; the distance, here ‖x − y‖²/D; the
+learning rate, which is larger and falls; and the average, .99 in the place of .999, for there are some thousand steps.
 """
 
 from __future__ import annotations
