@@ -20,7 +20,7 @@ from tests.papers.made import made
 from tests.papers.planted import MadeUp, Row, shows, table, verdict, wobble
 
 OF = {claim.id: claim for claim in CLAIMS}
-CONFIG = ScoreConfig("ctm", "quick", n=200, n_bits=60)
+CONFIG = ScoreConfig("ctm", "small", n=200, n_bits=60)
 
 
 def test_the_teacher_has_no_error_and_the_bits_of_the_law(tmp_path: Path) -> None:
@@ -49,11 +49,11 @@ def test_errors_and_bits_are_those_of_the_student_that_is_needed(monkeypatch: An
     monkeypatch.setattr(study, "trained_student", student)
     config = replace(CONFIG, student="without-dsm")
     (rows,) = made(diagonal, config, (1,), (FakeRun(tmp_path / "run", student=tmp_path),))
-    assert read == [("without-dsm", "quick", tmp_path)]
+    assert read == [("without-dsm", "small", tmp_path)]
     for row in rows:
         assert row["rmse"] == pytest.approx(0.3 * row["sigma"] / (1 + row["sigma"]), rel=1e-6)
     assert rows[0]["excess"] > 0.2
-    assert diagonal.needs(config, 4) == {"student": trained("without-dsm", "quick", 4)}
+    assert diagonal.needs(config, 4) == {"student": trained("without-dsm", "small", 4)}
     assert diagonal.needs(replace(CONFIG, student="teacher"), 4) == {}
 
 
@@ -73,7 +73,7 @@ def plant(excess: float = 0.02, spike: float = 0.04, **students: str) -> Any:
 SWAPPED = {"ctm": "without-dsm", "without-dsm": "ctm"}
 
 
-@pytest.mark.parametrize("preset", ["quick", "small"])
+@pytest.mark.parametrize("preset", ["small"])
 def test_claims_hold_with_dsm_and_fail_without(preset: str) -> None:
     good, swapped = (table(diagonal, preset, keys, plant(**who)) for who in ({}, SWAPPED))
     for claim in CLAIMS:
