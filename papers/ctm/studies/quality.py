@@ -14,6 +14,7 @@ from common.training.stream import stream
 from papers.ctm.exact import exact_jump
 from papers.ctm.sampling import one_step
 from papers.ctm.studies.ring import (
+    COMPARED,
     GRID,
     REFERENCE,
     SEEDS,
@@ -21,7 +22,6 @@ from papers.ctm.studies.ring import (
     STUDENTS,
     TEACHER,
     TRAINED,
-    TRAININGS,
     ring,
     start,
     trained,
@@ -52,7 +52,7 @@ def _needs(config: QualityConfig, seed: int) -> Mapping[str, Need]:
 
 @experiment(
     QualityConfig,
-    {"small": Grid([QualityConfig(name, "small", steps) for name, steps in TRAININGS["small"]], SEEDS["small"])},
+    {"small": Grid([QualityConfig(name, "comparison", steps) for name, steps in COMPARED], SEEDS["small"])},
     {"error": float, "distance": float},
     needs=_needs,
     tolerance=TRAINED,

@@ -16,7 +16,7 @@ from papers.ctm.studies.looks import LAWS
 from papers.ctm.studies.looks import MATCHING as LOOKS
 from papers.ctm.studies.matching import CLAIMS, EQUAL_TEACHER, FIGURES, CostConfig, Counted, teacher_cost
 from papers.ctm.studies.quality import QualityConfig, one_jump
-from papers.ctm.studies.ring import GRID, TEACHER, TRAININGS, trained
+from papers.ctm.studies.ring import COMPARED, GRID, TEACHER, trained
 from papers.ctm.studies.sensitivity import CLAIMS as OF_LAWS
 from papers.ctm.studies.sensitivity import FIGURES as FIGURES_OF_LAWS
 from papers.ctm.studies.sensitivity import STUDENTS
@@ -26,7 +26,7 @@ from tests.papers.made import made
 from tests.papers.planted import MadeUp, Row, table, verdict, wobble
 
 OF = {claim.id: claim for claim in (*CLAIMS, *OF_LAWS)}
-CONFIG = QualityConfig("local", "small", 3.0, n=500, exact_steps=60)
+CONFIG = QualityConfig("local", "comparison", 3.0, n=500, exact_steps=60)
 
 
 def test_one_jump_is_held_to_the_exact_end_and_to_the_ring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -44,8 +44,8 @@ def test_one_jump_is_held_to_the_exact_end_and_to_the_ring(monkeypatch: pytest.M
     ((row,),) = made(one_jump, CONFIG, (2,), (FakeRun(tmp_path / "run", student=tmp_path),))
     assert row["error"] == pytest.approx(0.4)
     assert row["distance"] == pytest.approx(0.4, abs=0.1)
-    assert read == [("local", "small", tmp_path)]
-    assert one_jump.needs(CONFIG, 2) == {"student": trained("local", "small", 2, 3.0)}
+    assert read == [("local", "comparison", tmp_path)]
+    assert one_jump.needs(CONFIG, 2) == {"student": trained("local", "comparison", 2, 3.0)}
 
 
 def test_the_teacher_s_evaluations_are_counted(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_the_teacher_s_evaluations_are_counted(tmp_path: Path) -> None:
 
 def test_each_need_is_trained() -> None:
     asked = {(config.student, config.steps) for config in one_jump.presets["small"].configs}
-    assert asked == set(TRAININGS["small"])
+    assert asked == set(COMPARED)
     assert {("soft", 1.0), *EQUAL_TEACHER.items()} <= asked
     assert set(STUDENTS) == set(LAWS)
     assert {(name, 1.0) for name in STUDENTS.values()} <= asked

@@ -13,6 +13,7 @@ from common.training.stream import stream
 from papers.ctm.losses import HalfLogNormal, dsm_loss
 from papers.ctm.studies import ring as module
 from papers.ctm.studies.ring import (
+    COMPARED,
     GRID,
     HELD_OUT,
     LAW,
@@ -20,7 +21,6 @@ from papers.ctm.studies.ring import (
     SIGMA_DATA,
     STUDENTS,
     TEACHER,
-    TRAININGS,
     StudentConfig,
     learn,
     ring,
@@ -121,16 +121,18 @@ def test_students_are_what_they_are_called() -> None:
     assert {name for name, config in STUDENTS.items() if config.ema != 0.99} == {"no-average"}
 
 
-@pytest.mark.parametrize("size", TRAININGS)
-def test_every_training_that_is_needed_is_in_the_grid(size: str) -> None:
-    configs = ring_training.presets[size].configs
-    assert len(configs) == len(set(configs))
-    for name, steps in TRAININGS[size]:
+def test_every_training_that_is_needed_is_in_the_grid_once() -> None:
+    for preset, grid in ring_training.presets.items():
+        assert len(grid.configs) == len(set(grid.configs))
+        assert grid.seeds == SEEDS[preset]
+    small = ring_training.presets["small"].configs
+    for name, size, steps in [(name, "comparison", steps) for name, steps in COMPARED] + [("without-dsm", "small", 1)]:
         need = trained(name, size, 2, steps)
         assert (need.experiment, need.seed) == (ring_training, 2)
-        assert need.config in configs
+        assert need.config in small
         assert need.config.steps == round(steps * student_config("ctm", size).steps)
-    assert ring_training.presets[size].seeds == SEEDS[size]
+    for size in ("quick", "small"):
+        assert trained("ctm", size, 0).config in ring_training.presets[size].configs
 
 
 @pytest.mark.parametrize(
