@@ -140,7 +140,7 @@ CLAIMS = (
         ),
         presets=("small",),
         kind="ours",
-        excludes="",
+        excludes="local matching in the place of soft",
         deviation=SETTING,
     ),
     Claim(
