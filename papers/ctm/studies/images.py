@@ -27,7 +27,7 @@ from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.stream import stream
 from papers.ctm.critic import CriticClassifier, train_critic
 
-INITIAL, TRAINING, SECOND, STEPS, HEADS, PATHS, SAMPLING, FLOOR, CLASSES = range(9)
+INITIAL, TRAINING, SECOND, STEPS, HEADS, PATHS, SAMPLING, RENOISING, FLOOR = range(9)
 """What the independent random streams of a run are for."""
 TRAINED = 0.05
 """How far another processor may move a number that a trained network gives, relatively: rounding grows in training."""
