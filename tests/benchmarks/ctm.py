@@ -152,7 +152,7 @@ def as_markdown(result: dict[str, Any]) -> str:
     ]
     return f"""# Cost of CTM
 
-The U-Net of all weeks on MNIST at 16×16, {SAMPLES} images at once on one thread, medians of {result["rounds"]} rounds in
+The U-Net of all weeks on MNIST at 16×16, {SAMPLES} images at once, one thread, medians of {result["rounds"]} rounds in
 one process, CPU times. {machine["processor"]}, one of {machine["cores"]} cores, PyTorch {machine["torch"]}.
 Made by `python tests/benchmarks/ctm.py`.
 

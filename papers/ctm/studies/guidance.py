@@ -19,7 +19,7 @@ from torch import Tensor
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Need, Resources, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
-from common.harness.studies.looks import tiles
+from common.harness.studies.looks import legend, tiles
 from common.harness.studies.measures import paired_ratio, value_at
 from common.harness.studies.panels import finish, panels
 from common.harness.studies.study import Study

@@ -162,8 +162,8 @@ FIGURES = (
     ),
     Figure(
         "losses-control",
-        "Scatter plot of one-step samples of digits: their Frechet distance by the judge against that by a witness, for "
-        "students without GAN, with GAN, and with GAN on the judge's features.",
+        "Scatter plot of one-step samples of digits: their Frechet distance by the judge against that by a witness, "
+        "for students without GAN, with GAN, and with GAN on the judge's features.",
         "A student that is trained against the judge moves to the left and not down: what it gains, the witness does "
         "not see.",
         (image_quality,),

@@ -72,6 +72,8 @@ class StudentConfig:
     batch: int
     lr: float
     more_lr: float
+    ema: float
+    """Of the averaged weights; the official .999 is for a training many times as long."""
     hidden: int = 256
     """Units of the perceptron's layers."""
 
@@ -80,6 +82,8 @@ class StudentConfig:
         one_of(TEACHERS, self, "teacher")
         at_least(1, self, "steps", "more", "batch", "hidden")
         positive(self, "lr", "more_lr")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is {self.ema}; it must lie in [0, 1)")
 
     @property
     def how(self) -> Method:
@@ -92,9 +96,9 @@ class StudentConfig:
 
 
 STUDENTS: Mapping[str, StudentConfig] = {
-    "exact": StudentConfig("ctm", "exact", steps=2000, more=2000, batch=64, lr=1e-3, more_lr=4e-4),
-    "unet": StudentConfig("ctm", "unet", steps=200, more=200, batch=64, lr=1e-3, more_lr=4e-4),
-    "large unet": StudentConfig("ctm", "large unet", steps=1500, more=1500, batch=256, lr=4e-4, more_lr=1e-4),
+    "exact": StudentConfig("ctm", "exact", steps=2000, more=2000, batch=64, lr=3e-3, more_lr=1e-3, ema=0.995),
+    "unet": StudentConfig("ctm", "unet", steps=200, more=200, batch=64, lr=1e-3, more_lr=4e-4, ema=0.99),
+    "large unet": StudentConfig("ctm", "large unet", steps=1500, more=1500, batch=256, lr=4e-4, more_lr=1e-4, ema=0.999),
 }
 """By their teacher."""
 

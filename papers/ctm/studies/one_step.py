@@ -41,8 +41,8 @@ DIGITS, MNIST = "exact", "unet"
 SCALED_DOWN = (
     "`small` has perceptrons on 8×8 scikit-learn digits, whose teacher is the exact denoiser, and U-Nets on MNIST at "
     "16×16, whose teacher is a U-Net trained here; the paper has CIFAR-10. Trajectories of the teacher are solved once "
-    "and stored, the distance is pseudo-Huber for LPIPS, and the discriminator reads the features of a digit classifier, "
-    "which is not the one that judges. Settings come from pilots on seeds 100 and up."
+    "and stored, the distance is pseudo-Huber for LPIPS, and the discriminator reads the features of a digit "
+    "classifier, which is not the one that judges. Settings come from pilots on seeds 100 and up."
 )
 """How a claim about these students deviates from the paper."""
 
@@ -139,8 +139,8 @@ CLAIMS = (
                 ratio("fd", _at("ctm", 1, DIGITS), _at("cd", 1, DIGITS)),
                 Criterion(upper=1.1, reason="no worse within 10 %"),
                 expected=FID_WITHOUT_GAN[1] / FID_DISTILLATION_RERUN,
-                metric=f"fd_digits, CTM over consistency distillation; CIFAR-10 has an FID of {FID_WITHOUT_GAN[1]} over "
-                f"{FID_DISTILLATION_RERUN} as the authors ran it, {FID_DISTILLATION} as its own paper has it",
+                metric=f"fd_digits, CTM over consistency distillation; CIFAR-10 has an FID of {FID_WITHOUT_GAN[1]} "
+                f"over {FID_DISTILLATION_RERUN} as the authors ran it, {FID_DISTILLATION} as its own paper has it",
                 unit="×",
                 scale="log",
             ),
@@ -160,8 +160,8 @@ CLAIMS = (
     ),
     Claim(
         "one-step-without-teacher",
-        "Trained without a teacher, by its own jumps and denoising score matching, one step of the student is nearly as "
-        "good as with one, both with GAN.",
+        "Trained without a teacher, by its own jumps and denoising score matching, one step of the student is nearly "
+        "as good as with one, both with GAN.",
         "Table 1",
         (
             Quantity(
@@ -239,10 +239,10 @@ def draw_samples(results: Results) -> MatplotlibFigure:
 FIGURES = (
     Figure(
         "one-step-curves",
-        "Log-log plots of the Frechet distance of samples against evaluations on digits and on MNIST, for students "
-        "without and with GAN and for the teacher with Heun's method, and the same-distribution floor.",
-        "Geometric means over seeds; all start from the same noise. The teacher needs several evaluations to come where "
-        "a student is with one.",
+        "Log-log plots of the Frechet distance of samples against evaluations on digits and on MNIST, for "
+        "students without and with GAN and for the teacher with Heun's method, and the same-distribution floor.",
+        "Geometric means over seeds; all start from the same noise. The teacher needs several evaluations to come "
+        "where a student is with one.",
         (image_quality,),
         draw_curves,
     ),

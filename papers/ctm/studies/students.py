@@ -67,7 +67,7 @@ def second_stage(config: StudentConfig, seeds: tuple[int, ...], runs: tuple[Run,
 
 
 def _how(config: StudentConfig, updates: int, lr: float) -> CTMTraining:
-    return CTMTraining(updates, config.batch, lr, log_every=max(1, updates // 20))
+    return CTMTraining(updates, config.batch, lr, ema=config.ema, log_every=max(1, updates // 20))
 
 
 def _streams(seeds: tuple[int, ...], purpose: int, device: str) -> tuple[Generators, torch.Generator]:

@@ -54,7 +54,7 @@ from papers.ctm.times import DistillationTimes, SoftTimes
 from papers.ctm.training import CTMTraining, begin
 from tests.papers.fake_run import FakeRun
 
-TINY = StudentConfig("ctm", "exact", steps=4, more=4, batch=4, lr=1e-2, more_lr=1e-3, hidden=8)
+TINY = StudentConfig("ctm", "exact", steps=4, more=4, batch=4, lr=1e-2, more_lr=1e-3, ema=0.9, hidden=8)
 TINY_UNET = TeacherConfig("digits", 8, images=32, batch=16, width=4, levels=2)
 
 
@@ -68,7 +68,8 @@ def critic(folder: Path) -> Path:
     run = FakeRun(folder / "critic")
     (row,) = reader_training(ReaderConfig("critic", "digits", 8, steps=2), 0, run)
     check([row], reader_training.columns)
-    assert 0 <= row["accuracy"] <= 1 and row["judge_accuracy"] > 0.9
+    assert 0 <= row["accuracy"] <= 1
+    assert row["judge_accuracy"] > 0.9
     return run.folder
 
 
@@ -226,6 +227,7 @@ def test_each_run_needs_what_it_reads_and_of_its_own_seed() -> None:
         ({"teacher": "vgg"}, "teacher is one of exact, unet, large unet, not 'vgg'"),
         ({"steps": 0}, "steps is at least 1, not 0"),
         ({"lr": 0.0}, "lr is 0.0; it must be positive"),
+        ({"ema": 1.0}, r"ema is 1.0; it must lie in \[0, 1\)"),
     ],
 )
 def test_a_bad_student_is_refused(fields: dict[str, Any], message: str) -> None:
