@@ -90,14 +90,32 @@ def _needs(config: QualityConfig, seed: int) -> Mapping[str, Need]:
     return needs
 
 
+COLUMNS = {"gamma": float, "nfe": int, "fd": float, "fd_witness": float, "floor": float}
+
+
+def _prepare(config: QualityConfig) -> None:
+    look_at(config.made.dataset, config.made.resolution)
+
+
+@experiment(
+    QualityConfig,
+    {"small": Grid([*(QualityConfig(method, "exact") for method in METHODS), of_teacher("exact", 2000)], 5)},
+    COLUMNS,
+    needs=_needs,
+    prepare=_prepare,
+    tolerance=TRAINED,
+)
+def digit_quality(config: QualityConfig, seed: int, run: Run) -> list[Row]:
+    """The Frechet distance of samples of digits by γ and evaluations; also by the features of the witness."""
+    return qualities(config, seed, run)
+
+
 @experiment(
     QualityConfig,
     {
         "small": Grid(
             [
-                *(QualityConfig(method, "exact") for method in METHODS),
-                of_teacher("exact", 2000),
-                *(QualityConfig(method, "unet", gammas=(0.0,), n_samples=1000) for method in ("ctm", "gan")),
+                *(QualityConfig(method, "unet", (1, 2, 4, 8), (0.0,), 1000) for method in ("ctm", "gan")),
                 of_teacher("unet", 1000, (5, 9, 35)),
             ],
             5,
@@ -110,14 +128,19 @@ def _needs(config: QualityConfig, seed: int) -> Mapping[str, Need]:
             3,
         ),
     },
-    {"gamma": float, "nfe": int, "fd": float, "fd_witness": float, "floor": float},
+    COLUMNS,
     resources={"gpu": Resources(cpus=4, gpus=1.0)},
     needs=_needs,
-    prepare=lambda config: look_at(config.made.dataset, config.made.resolution),
+    prepare=_prepare,
     tolerance=TRAINED,
 )
-def image_quality(config: QualityConfig, seed: int, run: Run) -> list[Row]:
-    """The Frechet distance of samples by γ and evaluations; on digits also by the features of the witness."""
+def mnist_quality(config: QualityConfig, seed: int, run: Run) -> list[Row]:
+    """The Frechet distance of samples of MNIST by γ and evaluations."""
+    return qualities(config, seed, run)
+
+
+def qualities(config: QualityConfig, seed: int, run: Run) -> list[Row]:
+    """A row for each γ and number of evaluations; the first samples are kept for figures."""
     made = config.made
     x = start(made, config.n_samples, seed, run.device)
     floor = fd_floor(made.dataset, made.resolution, config.n_samples, stream(seed, FLOOR))

@@ -17,9 +17,9 @@ from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
 from papers.ctm.published import FID_WITH_GAN, FID_WITHOUT_GAN
 from papers.ctm.studies.drawing import mean_curve
-from papers.ctm.studies.image_quality import image_quality
+from papers.ctm.studies.image_quality import digit_quality
 from papers.ctm.studies.looks import METHODS
-from papers.ctm.studies.one_step import DIGITS, SCALED_DOWN
+from papers.ctm.studies.one_step import SCALED_DOWN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,18 +29,18 @@ MANY = 18
 """Steps of Table 3."""
 
 
-def _row(method: str, nfe: int, teacher: str = DIGITS) -> dict[str, object]:
-    return {"method": method, "nfe": nfe, "gamma": 0.0, "teacher": teacher}
+def _row(method: str, nfe: int) -> dict[str, object]:
+    return {"method": method, "nfe": nfe, "gamma": 0.0}
 
 
-def gain(column: str, with_it: str, without: str, nfe: int, teacher: str = DIGITS) -> Measure:
+def gain(column: str, with_it: str, without: str, nfe: int) -> Measure:
     """The ratio of distances without over with."""
-    return paired_ratio(column, first=_row(without, nfe, teacher), second=_row(with_it, nfe, teacher))
+    return paired_ratio(column, first=_row(without, nfe), second=_row(with_it, nfe))
 
 
-def gain_at_one_step(with_it: str, without: str, teacher: str = DIGITS) -> Measure:
+def gain_at_one_step(with_it: str, without: str) -> Measure:
     """What a loss takes off the distance at one step less what it takes off with many, as in Table 3."""
-    picks = tuple(_row(method, nfe, teacher) for nfe in (1, MANY) for method in (without, with_it))
+    picks = tuple(_row(method, nfe) for nfe in (1, MANY) for method in (without, with_it))
 
     def difference(rows: pd.DataFrame) -> float:
         one_without, one_with, many_without, many_with = (float(pick(rows, which)["fd"].iloc[0]) for which in picks)
@@ -69,7 +69,7 @@ CLAIMS = (
         (
             Quantity(
                 "digits",
-                image_quality,
+                digit_quality,
                 gain_at_one_step("gan", "ctm"),
                 Criterion(1e-9, reason="the claim is the sign, on paired seeds"),
                 expected=(FID_WITHOUT_GAN[1] - FID_WITH_GAN[1]) - (FID_WITHOUT_GAN[18] - FID_WITH_GAN[18]),
@@ -89,7 +89,7 @@ CLAIMS = (
         (
             Quantity(
                 "without DSM over with it, 18 steps",
-                image_quality,
+                digit_quality,
                 gain("fd", "ctm", "without-dsm", MANY),
                 Criterion(1.1, reason="a tenth at the least"),
                 metric="fd_digits without GAN",
@@ -109,7 +109,7 @@ CLAIMS = (
         (
             Quantity(
                 "by the judge over by the witness",
-                image_quality,
+                digit_quality,
                 overstated("judge", "gan"),
                 Criterion(upper=0.9, reason="a tenth at the least is not seen by others"),
                 metric="fd_digits of GAN on the judge's features over that of GAN on the critic's, one step, over the "
@@ -128,7 +128,7 @@ CLAIMS = (
 
 def draw_losses(results: Results) -> MatplotlibFigure:
     """Distance against evaluations on digits, without and with each loss."""
-    rows = where(results.table(image_quality), teacher=DIGITS, gamma=0.0)
+    rows = where(results.table(digit_quality), gamma=0.0)
     figure, axes = panels("ctm", 1, 1, width=7, height=4.8)
     for method in ("ctm", "without-dsm", "gan", "gan-without-dsm", "judge"):
         mean = mean_curve(where(rows, method=method))
@@ -141,7 +141,7 @@ def draw_losses(results: Results) -> MatplotlibFigure:
 
 def draw_control(results: Results) -> MatplotlibFigure:
     """The same samples by the judge and by the witness: one point a seed."""
-    rows = where(results.table(image_quality), teacher=DIGITS, gamma=0.0, nfe=1)
+    rows = where(results.table(digit_quality), gamma=0.0, nfe=1)
     figure, axes = panels("ctm", 1, 1, width=6.5, height=4.6)
     for method in ("ctm", "gan", "judge"):
         own, look = where(rows, method=method), METHODS[method]
@@ -157,7 +157,7 @@ FIGURES = (
         "Log-log plot of the Frechet distance of samples of digits against evaluations, for students with and without "
         "the adversarial loss and score matching.",
         "Geometric means over seeds. What the discriminator takes off is most at the left, with one step.",
-        (image_quality,),
+        (digit_quality,),
         draw_losses,
     ),
     Figure(
@@ -166,7 +166,7 @@ FIGURES = (
         "for students without GAN, with GAN, and with GAN on the judge's features.",
         "A student that is trained against the judge moves to the left and not down: what it gains, the witness does "
         "not see.",
-        (image_quality,),
+        (digit_quality,),
         draw_control,
     ),
 )

@@ -27,17 +27,16 @@ from papers.ctm.published import (
     NFE_TEACHER,
 )
 from papers.ctm.studies.drawing import mean_curve
-from papers.ctm.studies.image_quality import TEACHER, image_quality
-from papers.ctm.studies.images import DATASETS, reader_training
+from papers.ctm.studies.image_quality import TEACHER, digit_quality, mnist_quality
+from papers.ctm.studies.images import reader_training
 from papers.ctm.studies.looks import METHODS
 from papers.ctm.studies.students import digit_adversaries, digit_students, image_adversaries, image_students
-from papers.ctm.studies.teachers import TEACHERS, teacher_paths, teacher_training
+from papers.ctm.studies.teachers import teacher_paths, teacher_training
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as MatplotlibFigure
 
-DIGITS, MNIST = "exact", "unet"
 SCALED_DOWN = (
     "`small` has perceptrons on 8×8 scikit-learn digits, whose teacher is the exact denoiser, and U-Nets on MNIST at "
     "16×16, whose teacher is a U-Net trained here; the paper has CIFAR-10. Trajectories of the teacher are solved once "
@@ -47,24 +46,24 @@ SCALED_DOWN = (
 """How a claim about these students deviates from the paper."""
 
 
-def _at(method: str, nfe: int, teacher: str, gamma: float = 0.0) -> dict[str, object]:
+def _at(method: str, nfe: int, gamma: float = 0.0) -> dict[str, object]:
     """The row of a student or teacher at some evaluations."""
-    return {"method": method, "nfe": nfe, "teacher": teacher, "gamma": gamma}
+    return {"method": method, "nfe": nfe, "gamma": gamma}
 
 
-def ratio(column: str, first: dict[str, object], second: dict[str, object]) -> Measure:
-    return paired_ratio(column, first=first, second=second)
+def ratio(first: dict[str, object], second: dict[str, object]) -> Measure:
+    return paired_ratio("fd", first=first, second=second)
 
 
-def worth(method: str, teacher: str, column: str = "fd") -> Measure:
+def worth(method: str) -> Measure:
     """The evaluations after which the teacher is first as good as the student with one."""
-    picks = (_at(method, 1, teacher), {"method": TEACHER, "teacher": teacher})
+    picks = (_at(method, 1), {"method": TEACHER})
 
     def evaluations(rows: pd.DataFrame) -> float:
         own, curve = (pick(rows, which) for which in picks)
-        return first_reached([*curve["nfe"]], [*curve[column]], float(own[column].iloc[0]))
+        return first_reached([*curve["nfe"]], [*curve["fd"]], float(own["fd"].iloc[0]))
 
-    return per_seed(evaluations, ("nfe", column), picks)
+    return per_seed(evaluations, ("nfe", "fd"), picks)
 
 
 NO_WORSE = Criterion(upper=1.1, reason="no worse than the teacher within 10 %, as the paper's 1.98 against 2.01 is")
@@ -73,8 +72,8 @@ NO_WORSE = Criterion(upper=1.1, reason="no worse than the teacher within 10 %, a
 def _over_teacher(name: str, method: str, nfe: int, criterion: Criterion, fid: float) -> Quantity:
     return Quantity(
         name,
-        image_quality,
-        ratio("fd", _at(method, nfe, MNIST), _at(TEACHER, NFE_TEACHER, MNIST)),
+        mnist_quality,
+        ratio(_at(method, nfe), _at(TEACHER, NFE_TEACHER)),
         criterion,
         expected=fid / FID_TEACHER_UNCONDITIONAL,
         metric=f"fd_mnist over the teacher's with {NFE_TEACHER}; CIFAR-10 has an FID of {fid} over "
@@ -84,11 +83,11 @@ def _over_teacher(name: str, method: str, nfe: int, criterion: Criterion, fid: f
     )
 
 
-def _worth(name: str, method: str, teacher: str) -> Quantity:
+def _worth(name: str, method: str) -> Quantity:
     return Quantity(
         name,
-        image_quality,
-        worth(method, teacher),
+        digit_quality,
+        worth(method),
         Criterion(5.0, reason="five times cheaper at equal quality, at the least"),
         metric="evaluations with which the teacher is first as good as the student with one",
         scale="log",
@@ -121,7 +120,7 @@ CLAIMS = (
         "one-step-cost",
         "One evaluation of the student is worth many of its teacher's.",
         "Section 5.1, Table 1",
-        (_worth("with GAN, digits", "gan", DIGITS), _worth("without GAN, digits", "ctm", DIGITS)),
+        (_worth("with GAN", "gan"), _worth("without GAN", "ctm")),
         presets=("small",),
         headline=True,
         excludes="a student that is as good as the teacher with fewer than five evaluations",
@@ -135,8 +134,8 @@ CLAIMS = (
         (
             Quantity(
                 "one step",
-                image_quality,
-                ratio("fd", _at("ctm", 1, DIGITS), _at("cd", 1, DIGITS)),
+                digit_quality,
+                ratio(_at("ctm", 1), _at("cd", 1)),
                 Criterion(upper=1.1, reason="no worse within 10 %"),
                 expected=FID_WITHOUT_GAN[1] / FID_DISTILLATION_RERUN,
                 metric=f"fd_digits, CTM over consistency distillation; CIFAR-10 has an FID of {FID_WITHOUT_GAN[1]} "
@@ -146,8 +145,8 @@ CLAIMS = (
             ),
             Quantity(
                 "eight steps",
-                image_quality,
-                ratio("fd", _at("ctm", 8, DIGITS), _at("cd", 8, DIGITS, gamma=1.0)),
+                digit_quality,
+                ratio(_at("ctm", 8), _at("cd", 8, gamma=1.0)),
                 Criterion(upper=0.9, reason="better by a tenth at the least"),
                 metric="fd_digits, CTM with γ = 0 over consistency distillation with γ = 1, which is its only way",
                 unit="×",
@@ -166,8 +165,8 @@ CLAIMS = (
         (
             Quantity(
                 "without a teacher over with one",
-                image_quality,
-                ratio("fd", _at("no-teacher-gan", 1, DIGITS), _at("gan", 1, DIGITS)),
+                digit_quality,
+                ratio(_at("no-teacher-gan", 1), _at("gan", 1)),
                 Criterion(upper=1.3, reason="the paper's is 2.39 against 1.98, 1.2 times"),
                 expected=FID_WITHOUT_TEACHER / FID_UNCONDITIONAL[1],
                 metric=f"fd_digits with one step; CIFAR-10 has an FID of {FID_WITHOUT_TEACHER} over "
@@ -184,26 +183,30 @@ CLAIMS = (
 
 
 def draw_curves(results: Results) -> MatplotlibFigure:
-    """Distance against evaluations on each data set: students without and with GAN, and their teacher."""
-    table = results.table(image_quality)
-    shown = [name for name in TEACHERS if name in set(table["teacher"])]
-    figure, axes = panels("ctm", 1, len(shown), width=8 if len(shown) > 1 else 6.5, height=4.8)
-    for panel, teacher in zip(axes[0], shown, strict=True):
-        rows = where(table, teacher=teacher, gamma=0.0)
-        for method in ("ctm", "gan", TEACHER):
-            mean = mean_curve(where(rows, method=method))
-            panel.plot(mean.index, mean, **METHODS[method].line())
-        panel.axhline(rows["floor"].mean(), color="0.4", ls=":", lw=1.5, label="same-distribution floor")
-        data = DATASETS[TEACHERS[teacher].dataset]
-        title = {"exact": "digits, exact teacher"}.get(teacher, "MNIST, trained teacher")
-        ticks(panel, (1, 2, 4, 8, 18, 35), yscale="log", xlabel="evaluations (NFE)", ylabel=data.metric, title=title)
+    """Distance against evaluations: students without and with GAN, and their teacher."""
+    return _curves(results.table(digit_quality), "fd_digits")
+
+
+def draw_mnist_curves(results: Results) -> MatplotlibFigure:
+    return _curves(results.table(mnist_quality), "fd_mnist")
+
+
+def _curves(table: pd.DataFrame, metric: str) -> MatplotlibFigure:
+    rows = where(table, gamma=0.0)
+    figure, axes = panels("ctm", 1, 1, width=7, height=4.6)
+    panel = axes[0, 0]
+    for method in ("ctm", "gan", TEACHER):
+        mean = mean_curve(where(rows, method=method))
+        panel.plot(mean.index, mean, **METHODS[method].line())
+    panel.axhline(rows["floor"].mean(), color="0.4", ls=":", lw=1.5, label="same-distribution floor")
+    ticks(panel, (1, 2, 4, 8, 18, 35), yscale="log", xlabel="evaluations (NFE)", ylabel=metric)
     legend(figure, columns=2)
     return finish(figure)
 
 
 def draw_methods(results: Results) -> MatplotlibFigure:
     """Distance at one step of every method on digits, seed by seed."""
-    table = where(results.table(image_quality), teacher=DIGITS, nfe=1)
+    table = where(results.table(digit_quality), nfe=1)
     figure, axes = panels("ctm", 1, 1, width=7.5, height=4.2)
     panel, methods = axes[0, 0], [name for name in METHODS if name in set(table["method"])]
     for place, name in enumerate(methods):
@@ -222,15 +225,12 @@ def draw_methods(results: Results) -> MatplotlibFigure:
 
 def draw_samples(results: Results) -> MatplotlibFigure:
     """Samples of one seed by one step without and with GAN, by two, and by the teacher, from the same noise."""
-    table = results.table(image_quality)
-    teacher = [name for name in TEACHERS if name in set(table["teacher"])][-1]
-    rows = where(table, teacher=teacher)
-    seed = int(rows["seed"].min())
+    seed = int(results.table(mnist_quality)["seed"].min())
     shown = (("ctm", 1), ("gan", 1), ("gan", 2), (TEACHER, NFE_TEACHER))
     figure, axes = panels("ctm", 2, 2, width=7.5, height=4.6)
     for panel, (method, nfe) in zip(axes.flat, shown, strict=True):
         panel.axis("off")
-        _, arrays = results.arrays(image_quality, method=method, teacher=teacher, seed=seed)[0]
+        _, arrays = results.arrays(mnist_quality, method=method, seed=seed)[0]
         panel.imshow(tiles(arrays[f"nfe_{nfe}"], columns=8), cmap="gray_r", vmin=-1, vmax=1, interpolation="none")
         panel.set_title(f"{METHODS[method].name}, NFE {nfe}")
     return finish(figure, despine=False)
@@ -239,18 +239,26 @@ def draw_samples(results: Results) -> MatplotlibFigure:
 FIGURES = (
     Figure(
         "one-step-curves",
-        "Log-log plots of the Frechet distance of samples against evaluations on digits and on MNIST, for "
-        "students without and with GAN and for the teacher with Heun's method, and the same-distribution floor.",
+        "Log-log plot of the Frechet distance of samples of digits against evaluations, for students without and with "
+        "GAN and for the exact teacher with Heun's method, and the same-distribution floor.",
         "Geometric means over seeds; all start from the same noise. The teacher needs several evaluations to come "
         "where a student is with one.",
-        (image_quality,),
+        (digit_quality,),
         draw_curves,
+    ),
+    Figure(
+        "one-step-mnist",
+        "Log-log plot of the Frechet distance of samples of MNIST against evaluations, for students without and with "
+        "GAN and for their teacher, and the same-distribution floor.",
+        "Geometric means over seeds; all start from the same noise.",
+        (mnist_quality,),
+        draw_mnist_curves,
     ),
     Figure(
         "one-step-methods",
         "The Frechet distance of one step on digits for each way of training, seed by seed with a 95 % interval.",
         "Further left is better. All students have the same size, and but for the discriminator the same updates.",
-        (image_quality,),
+        (digit_quality,),
         draw_methods,
     ),
     Figure(
@@ -258,7 +266,7 @@ FIGURES = (
         "Four grids of generated digits: one step without GAN, one and two steps with GAN, and the teacher's 35 "
         "evaluations.",
         "All grids start from the same noise, so that an image can be followed by its place from one grid to the next.",
-        (image_quality,),
+        (mnist_quality,),
         draw_samples,
     ),
 )
@@ -274,7 +282,8 @@ STUDY = Study(
         digit_adversaries,
         image_students,
         image_adversaries,
-        image_quality,
+        digit_quality,
+        mnist_quality,
     ),
     CLAIMS,
     FIGURES,

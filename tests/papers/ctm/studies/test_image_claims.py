@@ -11,7 +11,7 @@ from common.harness.studies.measures import NotReached
 from papers.ctm.studies import guidance as guided
 from papers.ctm.studies import losses, one_step
 from papers.ctm.studies.guidance import GuidanceConfig, guidance
-from papers.ctm.studies.image_quality import TEACHER, QualityConfig, image_quality
+from papers.ctm.studies.image_quality import TEACHER, QualityConfig, digit_quality, mnist_quality
 from papers.ctm.studies.looks import METHODS
 from papers.ctm.studies.one_step import worth
 from tests.papers.planted import MadeUp, Row, shows, table, verdict, wobble
@@ -28,27 +28,24 @@ def scales(config: GuidanceConfig) -> list[Row]:
     return [{"scale": scale} for scale in config.scales]
 
 
-def quality(preset: str, fd: dict[tuple[Any, ...], float], column: str = "fd") -> Any:
-    """A table where (method, nfe, teacher[, γ]) has the distance that is given, and all else a decoy."""
+def quality(preset: str, fd: dict[tuple[Any, ...], float], experiment: Any = digit_quality) -> Any:
+    """A table where (method, nfe[, γ]) has the distance that is given, and all else a decoy."""
 
     def plant(row: Row) -> dict[str, float]:
-        place = (row["method"], row["nfe"], row["teacher"])
+        place = (row["method"], row["nfe"])
         found = fd.get((*place, row["gamma"]), fd.get(place) if row["gamma"] == 0 else None)
-        return {} if found is None else {column: found * wobble(row)}
+        return {} if found is None else {"fd": found * wobble(row)}
 
-    return table(image_quality, preset, keys, plant)
-
-
-TEACHER_OF = {"small": "unet", "gpu": "large unet"}
+    return table(experiment, preset, keys, plant)
 
 
 @pytest.mark.parametrize("preset", ["small", "gpu"])
 def test_one_step_is_held_to_the_teacher_s_thirty_five_evaluations(preset: str) -> None:
-    claim, of = OF["one-step-teacher"], TEACHER_OF[preset]
+    claim = OF["one-step-teacher"]
 
     def judged(gan: float, two: float, without: float) -> str:
-        fds = {(TEACHER, 35, of): 4.0, ("gan", 1, of): gan, ("gan", 2, of): two, ("ctm", 1, of): without}
-        return verdict(claim, (image_quality, quality(preset, fds)))
+        fds = {(TEACHER, 35): 4.0, ("gan", 1): gan, ("gan", 2): two, ("ctm", 1): without}
+        return verdict(claim, (mnist_quality, quality(preset, fds, mnist_quality)))
 
     assert judged(4.0, 4.0, 8.0) == "holds"
     assert judged(8.0, 4.0, 8.0) == "fails", "without GAN in the place of with it"
@@ -57,18 +54,18 @@ def test_one_step_is_held_to_the_teacher_s_thirty_five_evaluations(preset: str) 
 
 
 def test_what_one_evaluation_is_worth_is_read_off_the_teacher_s_curve() -> None:
-    curve = {(TEACHER, nfe, "exact"): 1000.0 / nfe**2 for nfe in (5, 7, 9, 11, 13, 17, 35)}
+    curve = {(TEACHER, nfe): 1000.0 / nfe**2 for nfe in (5, 7, 9, 11, 13, 17, 35)}
 
     def rows(fd: float) -> Any:
-        return quality("small", {**curve, ("gan", 1, "exact"): fd, ("ctm", 1, "exact"): fd})
+        return quality("small", {**curve, ("gan", 1): fd, ("ctm", 1): fd})
 
-    values = worth("gan", "exact")(rows(1000.0 / 11**2))
+    values = worth("gan")(rows(1000.0 / 11**2))
     np.testing.assert_allclose(values, 11, rtol=1e-9)
     claim = OF["one-step-cost"]
-    assert verdict(claim, (image_quality, rows(1000.0 / 11**2))) == "holds"
-    assert verdict(claim, (image_quality, rows(100.0))) == "fails", "as good as the teacher with fewer than five"
+    assert verdict(claim, (digit_quality, rows(1000.0 / 11**2))) == "holds"
+    assert verdict(claim, (digit_quality, rows(100.0))) == "fails", "as good as the teacher with fewer than five"
     with pytest.raises(NotReached):
-        worth("gan", "exact")(rows(100.0))
+        worth("gan")(rows(100.0))
 
 
 def test_distillation_is_compared_at_one_step_and_at_eight_by_its_own_sampling() -> None:
@@ -76,12 +73,12 @@ def test_distillation_is_compared_at_one_step_and_at_eight_by_its_own_sampling()
 
     def judged(one: float, eight: float) -> str:
         fds = {
-            ("ctm", 1, "exact"): one,
-            ("cd", 1, "exact"): 4.0,
-            ("ctm", 8, "exact"): eight,
-            ("cd", 8, "exact", 1.0): 4.0,
+            ("ctm", 1): one,
+            ("cd", 1): 4.0,
+            ("ctm", 8): eight,
+            ("cd", 8, 1.0): 4.0,
         }
-        return verdict(claim, (image_quality, quality("small", fds)))
+        return verdict(claim, (digit_quality, quality("small", fds)))
 
     assert judged(4.0, 3.0) == "holds"
     assert judged(5.0, 3.0) == "fails"
@@ -92,8 +89,8 @@ def test_without_a_teacher_one_step_may_be_a_third_worse() -> None:
     claim = OF["one-step-without-teacher"]
 
     def judged(fd: float) -> str:
-        fds = {("no-teacher-gan", 1, "exact"): fd, ("gan", 1, "exact"): 2.0}
-        return verdict(claim, (image_quality, quality("small", fds)))
+        fds = {("no-teacher-gan", 1): fd, ("gan", 1): 2.0}
+        return verdict(claim, (digit_quality, quality("small", fds)))
 
     assert judged(2.4) == "holds"
     assert judged(3.0) == "fails"
@@ -104,12 +101,12 @@ def test_the_discriminator_must_take_more_off_one_step_than_off_many() -> None:
 
     def judged(one: float, many: float) -> str:
         fds = {
-            ("ctm", 1, "exact"): 5.0,
-            ("gan", 1, "exact"): one,
-            ("ctm", 18, "exact"): 3.0,
-            ("gan", 18, "exact"): many,
+            ("ctm", 1): 5.0,
+            ("gan", 1): one,
+            ("ctm", 18): 3.0,
+            ("gan", 18): many,
         }
-        return verdict(claim, (image_quality, quality("small", fds)))
+        return verdict(claim, (digit_quality, quality("small", fds)))
 
     assert judged(2.2, 2.2) == "holds"
     assert judged(4.0, 1.5) == "fails"
@@ -120,8 +117,8 @@ def test_score_matching_must_help_many_steps() -> None:
     claim = OF["losses-dsm"]
 
     def judged(without: float) -> str:
-        fds = {("ctm", 18, "exact"): 2.0, ("without-dsm", 18, "exact"): without}
-        return verdict(claim, (image_quality, quality("small", fds)))
+        fds = {("ctm", 18): 2.0, ("without-dsm", 18): without}
+        return verdict(claim, (digit_quality, quality("small", fds)))
 
     assert judged(3.0) == "holds"
     assert judged(2.0) == "fails", "without it in its place"
@@ -129,14 +126,14 @@ def test_score_matching_must_help_many_steps() -> None:
 
 def test_what_the_judge_sees_and_the_witness_does_not_is_overstated() -> None:
     claim = OF["losses-judge"]
-    fds = {("gan", 1, "exact"): 2.0, ("judge", 1, "exact"): 1.0}
+    fds = {("gan", 1): 2.0, ("judge", 1): 1.0}
 
     def judged(by_witness: float) -> str:
         rows = quality("small", fds)
         seen = {"gan": 6.0, "judge": by_witness}
-        here = (rows["nfe"] == 1) & (rows["teacher"] == "exact") & rows["method"].isin(seen)
+        here = (rows["nfe"] == 1) & rows["method"].isin(seen)
         rows.loc[here, "fd_witness"] = rows.loc[here, "method"].map(seen)
-        return verdict(claim, (image_quality, rows))
+        return verdict(claim, (digit_quality, rows))
 
     assert judged(6.0) == "holds"
     assert judged(3.0) == "fails", "the witness sees all of it"
@@ -160,30 +157,30 @@ def test_guidance_must_reach_the_class_and_keep_the_quality(preset: str) -> None
 
 
 def test_curves_are_of_their_data_set_and_method() -> None:
-    rows = quality("small", {})
-    figure = DRAWN["one-step-curves"](MadeUp({image_quality: rows}))
-    for panel, teacher in zip(figure.axes, ("exact", "unet"), strict=True):
-        for method in ("ctm", "gan", TEACHER):
-            own = rows[(rows["teacher"] == teacher) & (rows["method"] == method) & (rows["gamma"] == 0)]
+    of = {
+        "one-step-curves": (digit_quality, ("ctm", "gan", TEACHER)),
+        "one-step-mnist": (mnist_quality, ("ctm", "gan", TEACHER)),
+        "losses-curves": (digit_quality, ("ctm", "without-dsm", "gan", "gan-without-dsm", "judge")),
+    }
+    tables = {experiment: quality("small", {}, experiment) for experiment in (digit_quality, mnist_quality)}
+    for name, (experiment, methods) in of.items():
+        rows, panel = tables[experiment], DRAWN[name](MadeUp(tables)).axes[0]
+        for method in methods:
+            own = rows[(rows["method"] == method) & (rows["gamma"] == 0)]
             mean = np.exp(np.log(own["fd"]).groupby(own["nfe"]).mean())
             assert shows(panel, [*zip(mean.index, mean, strict=True)], METHODS[method].colour)
-    figure = DRAWN["losses-curves"](MadeUp({image_quality: rows}))
-    for method in ("ctm", "without-dsm", "gan", "gan-without-dsm", "judge"):
-        own = rows[(rows["teacher"] == "exact") & (rows["method"] == method) & (rows["gamma"] == 0)]
-        mean = np.exp(np.log(own["fd"]).groupby(own["nfe"]).mean())
-        assert shows(figure.axes[0], [*zip(mean.index, mean, strict=True)], METHODS[method].colour)
 
 
 def test_the_methods_at_one_step_and_the_control_show_each_seed() -> None:
     rows = quality("small", {})
-    at_one = rows[(rows["teacher"] == "exact") & (rows["nfe"] == 1)]
-    panel = DRAWN["one-step-methods"](MadeUp({image_quality: rows})).axes[0]
+    at_one = rows[rows["nfe"] == 1]
+    panel = DRAWN["one-step-methods"](MadeUp({digit_quality: rows})).axes[0]
     names = [label.get_text() for label in panel.get_yticklabels()]
     for method in set(at_one["method"]):
         place = names.index(METHODS[method].name)
         values = at_one[at_one["method"] == method]["fd"]
         assert shows(panel, [(value, place) for value in values])
-    panel = DRAWN["losses-control"](MadeUp({image_quality: rows})).axes[0]
+    panel = DRAWN["losses-control"](MadeUp({digit_quality: rows})).axes[0]
     for method in ("ctm", "gan", "judge"):
         own = at_one[at_one["method"] == method]
         assert shows(panel, own[["fd", "fd_witness"]].to_numpy(), METHODS[method].colour)
@@ -198,7 +195,7 @@ def test_grids_of_samples_are_of_their_method_evaluations_and_scale() -> None:
             for nfe in run["nfes"]
         }
 
-    figure = DRAWN["one-step-samples"](MadeUp({image_quality: quality("small", {})}, arrays))
+    figure = DRAWN["one-step-samples"](MadeUp({mnist_quality: quality("small", {}, mnist_quality)}, arrays))
     wanted = [0.101, 0.201, 0.202, 0.335]
     for panel, value in zip(figure.axes, wanted, strict=True):
         assert np.asarray(panel.images[0].get_array()).max() == pytest.approx(value)
