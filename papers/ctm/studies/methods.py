@@ -38,6 +38,9 @@ class Method:
     """Whether its pairs are a teacher's, or its own jumps as in the official code."""
     features: str = ""
     """Whose features the discriminator of the second stage reads: the critic's or the judge's; none without one."""
+    rate: float = 1.0
+    """What the learning rate is multiplied by. Consistency distillation has no averaged weights in its target, and
+    is unstable at the rate of the others (pilot)."""
     after: str = ""
     """The method whose student the discriminator's stage goes on with."""
 
@@ -46,7 +49,7 @@ METHODS: Mapping[str, Method] = {
     "ctm": Method(),
     "without-dsm": Method(dsm=False),
     "no-teacher": Method(teacher=False),
-    "cd": Method(DistillationTimes(), dsm=False),
+    "cd": Method(DistillationTimes(), dsm=False, rate=1 / 3),
     "gan": Method(features="critic", after="ctm"),
     "gan-without-dsm": Method(dsm=False, features="critic", after="without-dsm"),
     "no-teacher-gan": Method(teacher=False, features="critic", after="no-teacher"),

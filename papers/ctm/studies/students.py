@@ -48,7 +48,7 @@ def first_stage(config: StudentConfig, seeds: tuple[int, ...], runs: tuple[Run, 
     draws, steps = _streams(seeds, TRAINING, device)
     for updates, lr, kept in ((config.steps, config.lr, BEGUN), (config.more, config.more_lr, ENDED)):
         for group in learner.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = config.how.rate * lr
         _train(learner, config, _how(config, updates, lr), draws, steps, runs)
         _keep(learner, runs, kept)
     return _rows(config, learner, runs)
@@ -67,7 +67,7 @@ def second_stage(config: StudentConfig, seeds: tuple[int, ...], runs: tuple[Run,
 
 
 def _how(config: StudentConfig, updates: int, lr: float) -> CTMTraining:
-    return CTMTraining(updates, config.batch, lr, ema=config.ema, log_every=max(1, updates // 20))
+    return CTMTraining(updates, config.batch, config.how.rate * lr, ema=config.ema, log_every=max(1, updates // 20))
 
 
 def _streams(seeds: tuple[int, ...], purpose: int, device: str) -> tuple[Generators, torch.Generator]:
