@@ -61,15 +61,18 @@ class GuidanceConfig:
     """One of `METHODS`."""
     teacher: str
     """One of `TEACHERS`."""
-    scales: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
-    steps: int = 8
-    gamma: float = 0.0
-    n_samples: int = 2000
+    scales: tuple[float, ...] = (0.0, 1.0, 3.0, 6.0)
+    steps: int = 18
+    gamma: float = 0.7
+    """Noise that is added on the way lets a sample change its class; with γ = 0 and few steps it hardly can (pilot)."""
+    n_samples: int = 1000
 
     def __post_init__(self) -> None:
         one_of(METHODS, self, "method")
         one_of(TEACHERS, self, "teacher")
-        at_least(0, self, "scales", "gamma")
+        at_least(0, self, "scales")
+        if not 0 <= self.gamma <= 1:
+            raise ValueError(f"gamma is {self.gamma}; it must lie in [0, 1]")
         at_least(1, self, "steps")
         at_least(2, self, "n_samples")
 
@@ -133,7 +136,7 @@ class Towards:
         return F.cross_entropy(self.critic(x0.float()), self.classes, reduction="none")
 
 
-LED = 2.0
+LED = 3.0
 """The scale at which the claim is judged."""
 
 CLAIMS = (
@@ -178,7 +181,7 @@ def draw_trade(results: Results) -> MatplotlibFigure:
             panel.plot(own["scale"], own[column], color="0.75", lw=1)
         mean = table.groupby("scale")[column].mean() if column == "accuracy" else mean_curve(table, by="scale")
         panel.plot(mean.index, mean, **LOOKS[table["method"].iloc[0]].line())
-        panel.set_xscale("symlog", linthresh=0.5)
+        panel.set_xscale("symlog", linthresh=1.0)
         scales = sorted(table["scale"].unique())
         panel.set_xticks(scales, [f"{scale:g}" for scale in scales])
         panel.set(xlabel="guidance scale", ylabel=label, ylim=(0, None))

@@ -90,7 +90,7 @@ def test_a_student_jumps_as_often_as_its_row_says_from_the_noise_of_its_seed(
     rows = digit_quality(QualityConfig("gan", "exact", (1, 4), (0.0, 1.0), 6), 3, run)
     check(rows, digit_quality.columns)
     assert [(row["gamma"], row["nfe"], row["fd"]) for row in rows] == [(0.0, 1, 1.0), (0.0, 4, 2.0), (1.0, 4, 3.0)]
-    assert jumps[0] == (80.0, GRID.sigma_min, 6)
+    assert jumps[0] == pytest.approx((80.0, GRID.sigma_min, 6))
     assert [t for t, _, _ in jumps[1:5]] == [t for t, _, _ in jumps[5:]]
     assert all(s == pytest.approx(GRID.sigma_min) for _, s, _ in jumps[5:]), "γ = 1 jumps to the data"
     x = 80.0 * torch.randn(6, 1, 8, 8, generator=stream(3, SAMPLING), dtype=torch.float64)
@@ -158,7 +158,7 @@ def test_guidance_wants_all_classes_alike_and_scale_0_is_none(
 
     monkeypatch.setattr(Towards, "__init__", watch)
     needs = {"student": student(tmp_path / "student"), "critic": reader(tmp_path / "critic", 5)}
-    config = GuidanceConfig("gan", "exact", (0.0, 5.0), steps=2, n_samples=20)
+    config = GuidanceConfig("gan", "exact", (0.0, 5.0), steps=2, gamma=0.0, n_samples=20)
     run = FakeRun(tmp_path / "run", **needs)
     rows = guidance(config, 0, run)
     check(rows, guidance.columns)
@@ -173,9 +173,7 @@ def test_guidance_wants_all_classes_alike_and_scale_0_is_none(
     first, led, plain = judged.samples
     torch.testing.assert_close(first, plain.float())
     assert not torch.allclose(led, first)
-    critic = CriticClassifier()
-    critic.load_state_dict({k: v for k, v in study.trained_reader(needs["critic"], "cpu").state_dict().items()})
-    loss = Towards(critic, torch.arange(20) % 10)
+    loss = Towards(study.trained_reader(needs["critic"], "cpu"), torch.arange(20) % 10)
     assert loss(led).mean() < loss(first).mean(), "downhill"
 
 
@@ -187,6 +185,7 @@ def test_guidance_wants_all_classes_alike_and_scale_0_is_none(
         (lambda: of_teacher("exact", 10, (4,)), "nfes has 4; Heun's method takes an odd number of evaluations"),
         (lambda: QualityConfig("ctm", "exact", nfes=(0,)), "nfes is at least 1, not 0"),
         (lambda: GuidanceConfig("ctm", "exact", scales=(-1.0,)), "scales is at least 0, not -1.0"),
+        (lambda: GuidanceConfig("ctm", "exact", gamma=2.0), r"gamma is 2.0; it must lie in \[0, 1\]"),
         (lambda: GuidanceConfig("ctm", "vgg"), "teacher is one of exact, unet, large unet, not 'vgg'"),
     ],
 )
