@@ -25,7 +25,7 @@ PAPER = Paper(
         "at one end, a consistency model at the other. One step is as good as its teacher's many, and more steps do "
         "not make it worse."
     ),
-    studies=(),
+    studies=("jumps", "gamma", "score", "matching", "spread", "sensitivity", "official_likelihood"),
     further_reading=(
         Reading(
             "Consistency Models",
