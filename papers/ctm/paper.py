@@ -25,7 +25,18 @@ PAPER = Paper(
         "at one end, a consistency model at the other. One step is as good as its teacher's many, and more steps do "
         "not make it worse."
     ),
-    studies=("jumps", "gamma", "score", "matching", "spread", "sensitivity", "official_likelihood"),
+    studies=(
+        "jumps",
+        "one_step",
+        "gamma",
+        "score",
+        "losses",
+        "guidance",
+        "matching",
+        "spread",
+        "sensitivity",
+        "official_likelihood",
+    ),
     further_reading=(
         Reading(
             "Consistency Models",
