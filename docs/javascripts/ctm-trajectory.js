@@ -2,7 +2,7 @@
 // figure. Time is the noise level: x_t = x0 + t ε.
 
 const POINTS = 400; // a law is its quantiles at (i + ½) / POINTS
-const NODES = 32; // and so is the normal noise that is added to it
+const NODES = 16; // and normal noise on each is as many values
 export const STEPS = [1, 2, 4, 8, 16, 32];
 export const GAMMAS = [0, 0.5, 1];
 
@@ -135,18 +135,18 @@ export function followed(student, who, x, times, gamma, normals) {
 const shares = (n) => Array.from({ length: n }, (_, i) => (i + 0.5) / n);
 export const quantiles = (law, t) => Float64Array.from(shares(POINTS), (share) => quantile(law, share, t));
 
-// The normal by NODES quantiles, of variance 1.
-const nodes = (() => {
-  const standard = { means: [0], std: 1 };
-  const values = shares(NODES).map((share) => quantile(standard, share, 0));
-  const scale = Math.sqrt(mean(values.map((value) => value * value)));
-  return values.map((value) => value / scale);
-})();
+// Normal noise for each point of a law, NODES values each: the quantiles at (j + shift) / NODES, with another shift for
+// each point, so that points and values together fill the plane evenly (a lattice).
+const GOLDEN = (Math.sqrt(5) - 1) / 2;
+const noise = Array.from({ length: POINTS }, (_, i) => {
+  const shift = ((i + 0.5) * GOLDEN) % 1;
+  return Float64Array.from({ length: NODES }, (_, j) => quantile({ means: [0], std: 1 }, (j + shift) / NODES, 0));
+});
 
-// A law with normal noise added: all pairs of a point and a node, sorted, and the mean of each NODES of them.
+// A law with normal noise added: all pairs of a point and a value, sorted, and the mean of each NODES of them.
 export function withNoise(points, spread) {
   const all = new Float64Array(points.length * NODES);
-  points.forEach((x, i) => nodes.forEach((z, j) => (all[i * NODES + j] = x + spread * z)));
+  points.forEach((x, i) => noise[i].forEach((z, j) => (all[i * NODES + j] = x + spread * z)));
   all.sort();
   return points.map((_, i) => mean(all.subarray(i * NODES, (i + 1) * NODES)));
 }

@@ -63,6 +63,15 @@ def weights(student: Trajectory) -> dict[str, Any]:
     return {"law": law, "times": times, "tensors": tensors}
 
 
+def untrained() -> Trajectory:
+    """A student whose network is zero: what training begins with, but for a hundred thousandth."""
+    net = network(torch.Generator().manual_seed(SEED))
+    for layer in (net.last, net.gain):
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    return Trajectory(net, EDMPrecond(SIGMA_DATA)).eval()
+
+
 def read(path: Path = WEIGHTS) -> Trajectory:
     """The student of the page."""
     net = network()
