@@ -117,6 +117,11 @@ class TwoTimeUNet(nn.Module):
         self.load_state_dict(state | {NEW[0]: torch.zeros_like(own[NEW[0]]), NEW[1]: own[NEW[1]]})
 
 
-def small_two_time_unet(features: int = 16, generator: torch.Generator | None = None, **others: Any) -> TwoTimeUNet:
-    """The `small_unet` of all papers on MNIST at 16×16, told of a second time by `features`; `others` as there."""
-    return TwoTimeUNet(small_unet(augment_dim=features, generator=generator, **others), generator)
+def small_two_time_unet(
+    features: int = 16, *, dropout: float = 0.0, generator: torch.Generator | None = None, **others: Any
+) -> TwoTimeUNet:
+    """The `small_unet` of all papers on MNIST at 16×16, told of a second time by `features`; `others` as there.
+
+    Without dropout: estimate and target would differ by it.
+    """
+    return TwoTimeUNet(small_unet(augment_dim=features, dropout=dropout, generator=generator, **others), generator)

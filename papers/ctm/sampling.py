@@ -58,8 +58,11 @@ def gamma_sampling(
     times = _validated(times, gamma).to(x.device)
     if callback:
         callback(x)
-    for n, (t, t_next) in enumerate(pairwise(times)):
-        x = _renoised(jump, x, t, t_next, times[-1], gamma, generator, last=n == len(times) - 2)
+    for t, t_next in pairwise(times):
+        s, spread = jump_end(t_next, times[-1], gamma)
+        x = jump(x, t, s)
+        if gamma > 0 and t_next > times[-1]:
+            x = x + spread.to(x) * normal(x.shape, generator, x.dtype, x.device)
         if callback:
             callback(x)
     return x
@@ -102,16 +105,6 @@ def guided_sampling(
 ) -> Tensor:
     """γ-sampling by `guided_jump`s: towards data of low `loss`, with a student that knows of no condition."""
     return gamma_sampling(guided_jump(student, loss, scale), x, times, gamma, generator)
-
-
-def _renoised(
-    jump: Jump, x: Tensor, t: Tensor, t_next: Tensor, end: Tensor, gamma: float, generator: Generators, *, last: bool
-) -> Tensor:
-    s, spread = jump_end(t_next, end, gamma)
-    x = jump(x, t, s)
-    if gamma == 0 or last:
-        return x
-    return x + spread.to(x) * normal(x.shape, generator, x.dtype, x.device)
 
 
 def _validated(times: Tensor | Sequence[float], gamma: float) -> Tensor:
