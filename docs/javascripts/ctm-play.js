@@ -1,8 +1,8 @@
 // Jumps of a small student beside the exact trajectories, from any noise level to any other: the figure of week 8.
 
 import {
-  below, denoised, density, deviation, distance, exactJump, followed, GAMMAS, JUMPERS, lawAfter, load, normals, quantile,
-  quantiles, STEPS, timesBetween,
+  denoised, density, distance, exactJump, followed, GAMMAS, JUMPERS, lawAfter, load, normals, quantile, quantiles, STEPS,
+  timesBetween,
 } from "./ctm-trajectory.js";
 
 const FIRST = { who: "student", steps: 0, gamma: 0, from: 0, to: 100, start: 30, seed: 1 };
@@ -32,17 +32,17 @@ const WIDGET = `
     ${slider("gamma", "γ", 1, 0.1)}
     ${slider("from", "From noise level t", 99)}
     ${slider("to", "to s", 100, 1, 1)}
-    ${slider("start", "Start, % of all that lie below", 98, 1, 2)}
+    ${slider("start", "Start, % of points below", 98, 1, 2)}
     ${slider("seed", "Noise", 20, 1, 1)}
   </form>
   <div class="controls" role="group" aria-label="Settings of the instructions">
     ${TRIES.map(([name], k) => `<div><button type="button" data-try="${k}">${name}</button></div>`).join("\n    ")}
   </div>
-  <svg viewBox="0 0 720 640" role="img" aria-labelledby="c-title"><title id="c-title"></title><g></g></svg>
+  <svg viewBox="0 0 720 674" role="img" aria-labelledby="c-title"><title id="c-title"></title><g></g></svg>
   <p role="status"></p>`;
 
-const [LEFT, RIGHT, EDGE, TOP, MIDDLE, UPPER, LOWER] = [30, 590, 706, 34, 330, 396, 592];
-const REACH = 2.6;
+const [LEFT, RIGHT, EDGE, TOP, MIDDLE, UPPER, LOWER] = [44, 590, 706, 34, 330, 428, 624];
+const REACH = 2.3;
 const LOOKS = [
   { stroke: "var(--line-1)", dash: "", mark: "M-3,-3h6v6h-6z" },
   { stroke: "var(--md-default-fg-color--light)", dash: "6 4", mark: "M0,-4L4,0L0,4L-4,0z" },
@@ -78,9 +78,9 @@ function start(root, student) {
   };
   const background = SHOWN.map((share) => {
     const x = quantile(law, share, times.sigma_max);
-    return line(along(x, times.sigma_max, times.sigma_min), 'stroke="var(--rule)" stroke-width="1"');
+    return line(along(x, times.sigma_max, times.sigma_min), 'stroke="var(--md-default-fg-color--lighter)" stroke-width="1" opacity="0.5"');
   }).join("");
-  const ticks = [10, 3, 1, 0.3, 0.1, 0.02].map((t) => text(across(t), MIDDLE + 18, t, "middle")).join("");
+  const ticks = [10, 3, 1, 0.3, 0.1, 0.02].map((t) => text(across(t), MIDDLE + 20, t, "middle")).join("");
 
   const known = {};
   const laws = (t) => (known[t] ??= quantiles(law, t));
@@ -119,7 +119,7 @@ function start(root, student) {
       return `<circle cx="${cx.toFixed(1)}" cy="${cy.toFixed(1)}" r="3.5"/>`;
     });
     return (
-      `<g stroke="var(--md-default-fg-color--lighter)" stroke-width="1.2">${exact}</g>` +
+      `<g stroke="var(--md-default-fg-color--light)" stroke-width="1.2">${exact}</g>` +
       `<g stroke="var(--line-2)" stroke-width="1.3" stroke-dasharray="4 3">${kicks}</g>` +
       `<g stroke="var(--line-1)" stroke-width="1.8">${jumps}</g><g fill="var(--line-1)">${marks.join("")}</g>` +
       `<path d="M${across(s)},${TOP}V${MIDDLE}" stroke="var(--md-default-fg-color--lighter)" stroke-dasharray="2 3"/>`
@@ -145,10 +145,10 @@ function start(root, student) {
       );
     });
     return (
-      text(LEFT, UPPER - 14, "distance of the law of the ends from the exact one") +
+      text(LEFT, UPPER - 18, "distance of the law of the ends from the exact one") +
       `<path d="M${LEFT + 30},${LOWER}H${RIGHT}" stroke="var(--md-default-fg-color--lighter)"/>` +
       `<path d="M${place(chosen)},${UPPER}V${LOWER}" stroke="var(--md-default-fg-color--lighter)" stroke-dasharray="3 3"/>` +
-      [1, 0.1, 0.01, 0.001].map((d) => text(LEFT + 22, height(d) + 5, d, "end")).join("") +
+      [1, 0.1, 0.01, 0.001].map((d) => text(LEFT + 18, height(d) + 5, d, "end")).join("") +
       GAMMAS.map(curve).join("") + legend.join("") +
       STEPS.map((n, k) => text(place(k), LOWER + 20, n, "middle")).join("") +
       text((LEFT + RIGHT) / 2, LOWER + 42, "steps", "middle")
@@ -168,18 +168,18 @@ function start(root, student) {
     const path = followed(student, who, x, grid, gamma, normals(seed, steps));
     const end = path[path.length - 1].noised.x;
     const g = JUMPERS[who].g(student, t, t)(x);
-    const law_error = error(who, t, s, steps, gamma);
+    const lawError = error(who, t, s, steps, gamma);
     const said = [
       `${steps} ${steps === 1 ? "jump" : "jumps"} from t = ${level(t)} to s = ${level(s)}, γ = ${gamma}, by ${JUMPERS[who].name}.`,
       `This path starts in ${x.toFixed(3)} and ends in ${end.toFixed(3)}; its exact trajectory ends in ${exactJump(law, x, t, s).toFixed(3)}.`,
       `At the start g(x, t, t) is ${g.toFixed(3)}; the exact denoiser is ${denoised(law, x, t).toFixed(3)}.`,
-      `The law of all ends is ${law_error.toFixed(3)} from the exact one; with γ = 0 it is ${error(who, t, s, steps, 0).toFixed(3)}, ` +
+      `The law of all ends is ${lawError.toFixed(3)} from the exact one; with γ = 0 it is ${error(who, t, s, steps, 0).toFixed(3)}, ` +
         `with γ = 1 ${error(who, t, s, steps, 1).toFixed(3)}.`,
     ].join("\n");
     root.querySelector("svg > g").innerHTML =
       text(LEFT, TOP - 12, "grey: exact; blue: jumps; dashed: noise; right: law of the ends") +
       background + paths(path, s) + ends(lawAfter(student, who, grid, gamma, laws(t)), s) + ticks +
-      text((LEFT + RIGHT) / 2, MIDDLE + 40, "noise level t, from noise to data", "middle") +
+      text((LEFT + RIGHT) / 2, MIDDLE + 44, "noise level t, from noise to data", "middle") +
       curves(who, t, s, chosen);
     root.querySelector("title").textContent = `Jumps along trajectories from noise to data, and the distance of the law of their ends against steps. ${said}`;
     root.querySelector("[role=status]").textContent = said;

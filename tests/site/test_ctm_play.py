@@ -1,7 +1,7 @@
 """The jumps to play with on the page of week 8 are the package's, and its instructions are true.
 
-The page's student is read back by `papers.ctm.studies.page`, and jumps, paths and laws are computed here by `papers.ctm`:
-exact trajectories by Heun's method, γ-sampling with the page's own normals, laws by many samples.
+The page's student is read back by `papers.ctm.studies.page`, and jumps, paths and laws are computed here by
+`papers.ctm`: exact trajectories by Heun's method, γ-sampling with the page's own normals, laws by many samples.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ def test_what_is_drawn(playing: Play) -> None:
         assert len(heights[gamma]) == len(STEPS)
     assert heights["0"][0] == heights["1"][0]  # one step has no noise
     said = playing.said()
-    drawn = 10 ** ((592 - heights["1"][4]) / (592 - 396) * 3 - 3)
+    drawn = 10 ** ((624 - heights["1"][4]) / (624 - 428) * 3 - 3)
     assert drawn == pytest.approx(float(said["law1"]), rel=0.05)
     playing.press("16 steps, γ = 0")
     assert playing.root.locator("[data-part=noise]").count() == 0

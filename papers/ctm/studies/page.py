@@ -1,9 +1,9 @@
 """The student that a reader plays with on the page of week 8, trained by `python -m papers.ctm.studies.page`.
 
-Data in one dimension, a mixture of three Gaussians of variance 1 together, with its exact denoiser as teacher: CTM with
-soft matching and denoising score matching, no discriminator. The network is small, so that its errors can be seen and
-its weights fit a page. They are written to `docs/javascripts/ctm-student.json`, rounded to float32's digits; the tests
-of the page read them back and compare the page's jumps with the package's.
+Data in one dimension, a mixture of three Gaussians, with its exact denoiser as teacher, whose trajectories are solved
+once and stored: CTM with soft matching and denoising score matching, no discriminator. The network is small, so that
+its errors can be seen and its weights fit a page. They are written to `docs/javascripts/ctm-student.json`, to float32's
+digits; the tests of the page read them back and compare the page's jumps with the package's.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from common.diffusion.precond import EDMPrecond
 from papers.ctm.exact import EqualMixture
 from papers.ctm.losses import HalfLogNormal
 from papers.ctm.networks import TwoTimePerceptron
-from papers.ctm.teacher import HeunTeacher, Solved
+from papers.ctm.teacher import Stored
 from papers.ctm.times import TimeGrid
 from papers.ctm.training import CTMTraining, Objective, begin, train
 from papers.ctm.trajectory import Trajectory
 
 WEIGHTS = Path(__file__).parents[3] / "docs" / "javascripts" / "ctm-student.json"
 GRID = TimeGrid(N=18, sigma_min=0.02, sigma_max=10.0)
-MEANS, STD, SIGMA_DATA = (-1.2, 0.0, 1.2), 0.2, 1.0
-"""σ_data² = (2/3) 1.2² + .2² = 1."""
-HIDDEN, LAYERS, FEATURES = 32, 3, 16
+MEANS, STD = (-1.2, 0.0, 1.2), 0.3
+SIGMA_DATA = (sum(mean**2 for mean in MEANS) / len(MEANS) + STD**2) ** 0.5
+HIDDEN, LAYERS, FEATURES = 48, 3, 16
+TRAJECTORIES = 8192
+"""From each level of the grid."""
 SEED = 0
 CONFIG = CTMTraining(steps=6000, batch_size=512, lr=2e-3, ema=0.999, log_every=500)
 
@@ -49,9 +51,11 @@ def network(generator: Generator | None = None) -> TwoTimePerceptron:
 
 def train_student(seed: int = SEED, config: CTMTraining = CONFIG, log: Any = None) -> Trajectory:
     """The averaged student, after `config.steps` updates from the exact teacher."""
-    init, draws, steps = (torch.Generator().manual_seed(3 * seed + k) for k in range(3))
+    init, draws, steps, solved = (torch.Generator().manual_seed(4 * seed + k) for k in range(4))
+    x0, _ = sample((GRID.N - 1) * TRAJECTORIES, solved)
+    pairs = Stored.make(mixture(), x0.reshape(GRID.N - 1, TRAJECTORIES, 1), GRID, solved)
     learner = begin(Trajectory(network(init), EDMPrecond(SIGMA_DATA)), config)
-    objective = Objective(Solved(HeunTeacher(mixture(), GRID), GRID), GRID, dsm=HalfLogNormal(GRID))
+    objective = Objective(pairs, GRID, dsm=HalfLogNormal(GRID))
     return train(learner, sample, objective, config, draws, steps, log).average.eval()
 
 
@@ -65,7 +69,7 @@ def weights(student: Trajectory) -> dict[str, Any]:
 
 def untrained() -> Trajectory:
     """A student whose network is zero: what training begins with, but for a hundred thousandth."""
-    net = network(torch.Generator().manual_seed(SEED))
+    net = network(torch.Generator().manual_seed(4 * SEED))
     for layer in (net.last, net.gain):
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)
