@@ -202,13 +202,27 @@ def test_what_the_instructions_say_is_what_is_seen(playing: Play) -> None:
         words = item.inner_text().replace("−", "-")
         assert set(re.findall(NUMBER, words)) <= seen, words
     assert sorted(said) == sorted(names)
+    # What the sentences say without a number.
+    law = {name: float(numbers["law"]) for name, numbers in said.items()}
+    untrained = said["Untrained"]
+    assert law["Untrained"] > 0.5
+    assert float(untrained["g"]) == pytest.approx(float(untrained["denoiser"]), abs=0.002)
+    assert (said["Half way"]["s"], said["From half way"]["t"]) == ("0.65", "0.65")
+    assert float(said["From half way"]["g"]) == pytest.approx(float(said["From half way"]["denoiser"]), abs=0.05)
+    forgotten = said["16 steps, γ = 1"]
+    assert abs(float(forgotten["end"]) - float(forgotten["exact"])) > 0.3
+    assert law["32 steps, γ = 1"] > law["16 steps, γ = 1"] > law["One jump"]
+    assert law["32 steps, γ = 1"] > 1.5 * float(said["32 steps, γ = 1"]["law0"])
+    assert law["32 steps, γ = 0.5"] < law["16 steps, γ = 1"]
+    assert law["Exact, γ = 1"] < 2e-3
+    assert 0.05 < law["Untrained, γ = 0"] < 0.5 * law["Untrained"]
 
 
 def test_the_fallback_table_has_the_numbers_of_the_figure(playing: Play, build: Build) -> None:
     source = (build.folder / PAGE / "index.html").read_text(encoding="utf-8")
     fallback = source[source.index('id="ctm-play"') :]
     rows = re.findall(r"<tr>(.*?)</tr>", fallback[: fallback.index("</table>")], re.DOTALL)[1:]
-    assert len(rows) == 6
+    assert len(rows) == 3
     for row in rows:
         who, gamma, *cells = re.findall(r"<td[^>]*>([^<]+)</td>", row)
         playing.set(who=NAMES[who], gamma=gamma)
@@ -230,6 +244,7 @@ def test_what_is_drawn(playing: Play) -> None:
     drawn = 10 ** ((624 - heights["1"][4]) / (624 - 428) * 3 - 3)
     assert drawn == pytest.approx(float(said["law1"]), rel=0.05)
     playing.press("16 steps, γ = 0")
+    assert playing.root.locator("[data-part=jump]").count() == 16
     assert playing.root.locator("[data-part=noise]").count() == 0
 
 
