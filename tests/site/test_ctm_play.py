@@ -110,12 +110,14 @@ def test_jumps_and_denoisers_are_those_of_the_package(playing: Play, students: d
 
 
 def test_exact_trajectories_are_those_of_the_ode(playing: Play) -> None:
-    body = """const [points, pairs] = given; return pairs.map(([t, s]) =>
-      [points.map(M.jump(student, 'exact', t, s)), points.map(x => M.denoised(student.law, x, t))]);"""
-    for (t, s), (jumps, denoised) in zip(PAIRS, playing.ask(body, POINTS, PAIRS), strict=True):
-        solved = exact_jump(mixture(), column(POINTS), t, s, steps=2000)[:, 0]
+    body = """const [points, t, s] = given;
+      return [points.map(M.jump(student, 'exact', t, s)), points.map(x => M.denoised(student.law, x, t))];"""
+    for t, s in PAIRS:
+        points = [x for x in POINTS if abs(x) < max(MEANS) + 6 * (STD**2 + t**2) ** 0.5]  # where the law has points
+        jumps, denoised = playing.ask(body, points, t, s)
+        solved = exact_jump(mixture(), column(points), t, s, steps=2000)[:, 0]
         assert jumps == pytest.approx(solved.tolist(), abs=1e-4), (t, s)
-        assert denoised == pytest.approx(mixture()(column(POINTS), t)[:, 0].tolist(), abs=1e-9)
+        assert denoised == pytest.approx(mixture()(column(points), t)[:, 0].tolist(), abs=1e-9)
 
 
 def cdf(x: Any, t: float) -> Any:
