@@ -128,9 +128,9 @@ def _judged(x: Tensor, exact: Tensor) -> dict[str, float]:
 BOARD = (
     "Networks are narrower than the paper's five layers of 512 and train for less; how large the paper's board is, it "
     "does not say. A point counts as in the support where it lies on a square. Network, training and the number of "
-    "points were settled by pilots on seeds from 100 on. `small` has sixteen seeds, from 16 on. The criteria were written "
-    "when seeds 0 to 7 had been seen; on seeds 8 to 15 all held again, but for one lead, of 1.0 ± 1.1 points (midpoint, "
-    "eight evaluations), which took more seeds."
+    "points were settled by pilots on seeds from 100 on. `small` has sixteen seeds, from 16 on. The criteria were "
+    "written when seeds 0 to 7 had been seen; on seeds 8 to 15 all held again, but for one lead, of 1.0 ± 1.1 points "
+    "(midpoint, eight evaluations), which took more seeds."
 )
 FIVE_POINTS = Criterion(0.05, reason="five points: more than the seeds of one method differ by")
 SIGN = Criterion(nextafter(0.0, 1.0), reason="the sign, on paired seeds with the same noise")
