@@ -432,7 +432,7 @@ def test_a_reader_that_leaves_early_is_no_error(tree: Path, tmp_path: Path) -> N
     assert listing.wait() == 0
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("workers", ["0", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_reader_that_leaves_does_not_end_the_work(tree: Path, tmp_path: Path, workers: str) -> None:
     """`repro run foo 2>&1 | head -1`: twenty runs and a report, and the exit code of the work."""
     driver = begin(

@@ -51,6 +51,7 @@ def cluster(toy: Any) -> Iterator[subprocess.Popen[str]]:
         nodes.wait()
 
 
+@pytest.mark.slow
 def test_work_outlives_a_node(
     toy: Any, tmp_path: Path, cluster: subprocess.Popen[str], until: Callable[..., None]
 ) -> None:

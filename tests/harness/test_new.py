@@ -61,6 +61,7 @@ def test_its_types_are_right(tree: Path) -> None:
     assert typed.returncode == 0, typed.stdout
 
 
+@pytest.mark.slow
 def test_the_site_builds_with_its_page(tree: Path) -> None:
     built = repro(tree, "site")
     assert built.returncode == 0, built.stdout + built.stderr

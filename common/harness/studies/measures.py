@@ -45,15 +45,16 @@ class Measure:
 
 def pick(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
     """The rows whose columns equal `where`; ValueError where a column or its value is not there."""
+    chosen = None
     for column, wanted in where.items():
         if column not in table:
             raise ValueError(f"no column '{column}'; there are {', '.join(map(str, table.columns))}")
-        found = table[table[column] == wanted]
-        if not len(found):
-            values = ", ".join(map(str, table[column].unique()[:12]))
-            raise ValueError(f"no row with {column} = {wanted!r}; there are {values}")
-        table = found
-    return table
+        both = (table[column] == wanted).to_numpy() if chosen is None else chosen & (table[column] == wanted).to_numpy()
+        if not both.any():
+            left = table[column] if chosen is None else table[column][chosen]
+            raise ValueError(f"no row with {column} = {wanted!r}; there are {', '.join(map(str, left.unique()[:12]))}")
+        chosen = both
+    return table if chosen is None else table[chosen]
 
 
 def _single(table: pd.DataFrame, column: str, where: Mapping[str, Any]) -> pd.Series:
