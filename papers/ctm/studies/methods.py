@@ -22,7 +22,7 @@ from papers.ctm.losses import HalfLogNormal
 from papers.ctm.networks import TwoTimePerceptron, TwoTimeUNet
 from papers.ctm.studies.images import HEADS, INITIAL, JudgeTaps, precond_of, trained_reader
 from papers.ctm.studies.teachers import GRID, TEACHERS, stored, unet
-from papers.ctm.teacher import OwnJump, Pairs, Solved
+from papers.ctm.teacher import OwnDiagonal, Pairs, Solved
 from papers.ctm.times import OFFICIAL_TIMES, DistillationTimes, TimeLaw
 from papers.ctm.training import Learner, Objective
 from papers.ctm.trajectory import Trajectory
@@ -35,7 +35,8 @@ class Method:
     law: TimeLaw = OFFICIAL_TIMES
     dsm: bool = True
     teacher: bool = True
-    """Whether its pairs are a teacher's, or its own jumps as in the official code."""
+    """Whether its pairs are a teacher's, or solved with its own denoiser g(x, t, t). The official code has the
+    student's own jump there; after trainings as short as these its one step is nowhere near the data (pilot)."""
     features: str = ""
     """Whose features the discriminator of the second stage reads: the critic's or the judge's; none without one."""
     rate: float = 1.0
@@ -79,11 +80,14 @@ class StudentConfig:
     """Of the averaged weights; the official .999 is for a training many times as long."""
     hidden: int = 256
     """Units of the perceptron's layers."""
+    checkpoint_every: int = 0
+    """In steps; 0 for never."""
 
     def __post_init__(self) -> None:
         one_of(METHODS, self, "method")
         one_of(TEACHERS, self, "teacher")
         at_least(1, self, "steps", "more", "batch", "hidden")
+        at_least(0, self, "checkpoint_every")
         positive(self, "lr", "more_lr")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}; it must lie in [0, 1)")
@@ -140,7 +144,7 @@ def alone(student: Trajectory, i: int) -> Trajectory:
 
 def objective(config: StudentConfig, learner: Learner, run: Run) -> Objective:
     """What a method minimises."""
-    own = OwnJump(learner.average, GRID)
+    own = OwnDiagonal(learner.average, GRID)
     pairs: Pairs = stored(run.needs["paths"], run.device) if config.how.teacher else Solved(own, GRID)
     return Objective(pairs, GRID, config.how.law, PseudoHuber(), HalfLogNormal(GRID) if config.how.dsm else None)
 
