@@ -1,4 +1,4 @@
-"""The state of a training, and its way into a checkpoint and back, so that a stopped training equals an unbroken one."""
+"""The state of a training, and its way into a checkpoint and back: a stopped training equals an unbroken one."""
 
 from __future__ import annotations
 

@@ -185,9 +185,10 @@ def test_a_training_that_was_killed_goes_on_from_its_last_checkpoint(
             raise Killed
         keep(learner, runs, name)
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(students, "_keep", killed)
-        students.first_stage(config, seeds, tuple(broken))
+        with pytest.raises(Killed):
+            students.first_stage(config, seeds, tuple(broken))
     for own in broken:
         own.log = lambda **values: steps.append(int(values["step"]))  # type: ignore[method-assign]
     students.first_stage(config, seeds, tuple(broken))
