@@ -103,10 +103,12 @@ class StudentConfig:
 
 
 STUDENTS: Mapping[str, StudentConfig] = {
-    "exact": StudentConfig("ctm", "exact", steps=2000, more=700, batch=64, lr=3e-3, more_lr=1e-3, ema=0.995),
-    "unet": StudentConfig("ctm", "unet", steps=400, more=300, batch=32, lr=1e-3, more_lr=4e-4, ema=0.99),
+    "exact": StudentConfig("ctm", "exact", steps=1500, more=500, batch=64, lr=3e-3, more_lr=1e-3, ema=0.995),
+    "unet": StudentConfig(
+        "ctm", "unet", steps=400, more=300, batch=32, lr=1e-3, more_lr=4e-4, ema=0.99, checkpoint_every=100
+    ),
     "large unet": StudentConfig(
-        "ctm", "large unet", steps=1500, more=1500, batch=256, lr=4e-4, more_lr=1e-4, ema=0.999
+        "ctm", "large unet", steps=1500, more=1500, batch=256, lr=4e-4, more_lr=1e-4, ema=0.999, checkpoint_every=250
     ),
 }
 """By their teacher."""
