@@ -128,7 +128,7 @@ CLAIMS = (
     ),
     Claim(
         "one-step-cost",
-        "One evaluation of the student is worth many of its teacher's.",
+        "One evaluation of the student is worth several of its teacher's.",
         "Section 5.1, Table 1",
         (
             _worth("MNIST, with GAN", "gan", mnist_quality, FIVE),
