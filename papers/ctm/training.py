@@ -20,7 +20,7 @@ from common.nets.ema import averaged, update_ema
 from common.training.loop import NonFiniteLoss, Sampler, draw_from
 from common.training.members import Generators
 from papers.ctm.adversarial import generator_loss, hinge_loss
-from papers.ctm.consistency import Distance, levels, per_sample, squared, target
+from papers.ctm.consistency import Distance, Target, levels, per_sample, squared, target
 from papers.ctm.losses import DSM_CLIP, GAN_CLIP, HalfLogNormal, adaptive_weight, dsm_loss
 from papers.ctm.resume import State
 from papers.ctm.teacher import Pairs, noisy
@@ -33,13 +33,14 @@ Log = Callable[..., None]
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised: pairs of states, where in time they lie, the distance, the noise of DSM if any."""
+    """What is minimised: pairs of states, where in time they lie, the distance, the noise of DSM if any, the target."""
 
     pairs: Pairs
     grid: TimeGrid = CIFAR10_GRID
     law: TimeLaw = OFFICIAL_TIMES
     distance: Distance = squared
     dsm: HalfLogNormal | None = None
+    goal: Target = target
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def student_gradient(
     x_t, x_u = objective.pairs(x0, times, generator)
     t, u, s = levels(times, objective.grid, x0)
     end = objective.grid.sigma_min
-    goal = target(student, average, x_u, u, s, end, **cond)
+    goal = objective.goal(student, average, x_u, u, s, end, **cond)
 
     y = student(x_t, t, s, **cond)
     leaf = y.detach().requires_grad_()

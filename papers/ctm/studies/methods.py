@@ -17,7 +17,7 @@ from common.metrics.features import load_classifier
 from common.training.members import Generators, Members
 from common.training.stream import stream
 from papers.ctm.adversarial import ProjectedDiscriminator, ProjectedHeads
-from papers.ctm.consistency import PseudoHuber
+from papers.ctm.consistency import PseudoHuber, Target, averaged_target, target
 from papers.ctm.losses import HalfLogNormal
 from papers.ctm.networks import TwoTimePerceptron, TwoTimeUNet
 from papers.ctm.studies.images import HEADS, INITIAL, JudgeTaps, precond_of, trained_reader
@@ -39,9 +39,8 @@ class Method:
     student's own jump there; after trainings as short as these its one step is nowhere near the data (pilot)."""
     features: str = ""
     """Whose features the discriminator of the second stage reads: the critic's or the judge's; none without one."""
-    rate: float = 1.0
-    """What the learning rate is multiplied by. Consistency distillation has no averaged weights in its target, and
-    is unstable at the rate of the others (pilot)."""
+    goal: Target = target
+    """Consistency distillation has the averaged weights in its target, as it was published."""
     after: str = ""
     """The method whose student the discriminator's stage goes on with."""
 
@@ -50,7 +49,7 @@ METHODS: Mapping[str, Method] = {
     "ctm": Method(),
     "without-dsm": Method(dsm=False),
     "no-teacher": Method(teacher=False),
-    "cd": Method(DistillationTimes(), dsm=False, rate=1 / 3),
+    "cd": Method(DistillationTimes(), dsm=False, goal=averaged_target),
     "gan": Method(features="critic", after="ctm"),
     "gan-without-dsm": Method(dsm=False, features="critic", after="without-dsm"),
     "no-teacher-gan": Method(teacher=False, features="critic", after="no-teacher"),
@@ -148,7 +147,8 @@ def objective(config: StudentConfig, learner: Learner, run: Run) -> Objective:
     """What a method minimises."""
     own = OwnDiagonal(learner.average, GRID)
     pairs: Pairs = stored(run.needs["paths"], run.device) if config.how.teacher else Solved(own, GRID)
-    return Objective(pairs, GRID, config.how.law, PseudoHuber(), HalfLogNormal(GRID) if config.how.dsm else None)
+    dsm = HalfLogNormal(GRID) if config.how.dsm else None
+    return Objective(pairs, GRID, config.how.law, PseudoHuber(), dsm, config.how.goal)
 
 
 def discriminator(config: StudentConfig, seeds: tuple[int, ...], run: Run) -> ProjectedDiscriminator:

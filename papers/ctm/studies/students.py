@@ -48,7 +48,7 @@ def first_stage(config: StudentConfig, seeds: tuple[int, ...], runs: tuple[Run, 
     draws, steps = _streams(seeds, TRAINING, device)
     for updates, lr, kept in ((config.steps, config.lr, BEGUN), (config.more, config.more_lr, ENDED)):
         for group in learner.optimizer.param_groups:
-            group["lr"] = config.how.rate * lr
+            group["lr"] = lr
         _train(learner, config, _how(config, updates, lr), draws, steps, runs, f"training-{kept}")
         _keep(learner, runs, kept)
     _clear(runs[0])
@@ -72,7 +72,7 @@ def _how(config: StudentConfig, updates: int, lr: float) -> CTMTraining:
     return CTMTraining(
         updates,
         config.batch,
-        config.how.rate * lr,
+        lr,
         ema=config.ema,
         log_every=max(1, updates // 20),
         checkpoint_every=config.checkpoint_every,

@@ -16,6 +16,7 @@ from common.harness.runs.rows import check
 from common.metrics.features import digit_features, load_classifier
 from common.training.checkpoint import load_checkpoint
 from common.training.stream import stream
+from papers.ctm.consistency import averaged_target, target
 from papers.ctm.studies import methods, students, teachers
 from papers.ctm.studies.images import (
     HEADS,
@@ -113,6 +114,7 @@ def test_each_method_minimises_what_its_name_says(method: str, tmp_path: Path) -
     made = objective(config, learner, run)
     assert (made.dsm is None) == (method in ("without-dsm", "gan-without-dsm", "cd"))
     assert isinstance(made.law, DistillationTimes if method == "cd" else SoftTimes)
+    assert made.goal is (averaged_target if method == "cd" else target)
     if method.startswith("no-teacher"):
         assert isinstance(made.pairs, Solved)
         assert isinstance(made.pairs.solver, OwnDiagonal)
