@@ -165,8 +165,8 @@ FIGURES = (
         "losses-control",
         "Scatter plot of one-step samples of digits: their Frechet distance by the judge against that by a witness, "
         "for students without GAN, with GAN, and with GAN on the judge's features.",
-        "A student that is trained against the judge moves to the left and not down: what it gains, the witness does "
-        "not see.",
+        "One point a seed. A student that is trained against the judge goes further to the left than down: part of "
+        "what it gains, the witness does not see.",
         (digit_quality,),
         draw_control,
     ),
