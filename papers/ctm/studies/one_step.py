@@ -152,7 +152,7 @@ CLAIMS = (
                 "one step",
                 digit_quality,
                 ratio(_at("ctm", 1), _at("cd", 1)),
-                Criterion(upper=1.1, reason="no worse within 10 %"),
+                Criterion(upper=1.2, reason="no worse within a fifth: seeds differ by a tenth (pilot)"),
                 expected=FID_WITHOUT_GAN[1] / FID_DISTILLATION_RERUN,
                 metric=f"fd_digits, CTM over consistency distillation; CIFAR-10 has an FID of {FID_WITHOUT_GAN[1]} "
                 f"over {FID_DISTILLATION_RERUN} as the authors ran it, {FID_DISTILLATION} as its own paper has it",

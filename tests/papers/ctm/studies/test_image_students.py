@@ -28,7 +28,16 @@ from papers.ctm.studies.images import (
     reader_training,
     trained_reader,
 )
-from papers.ctm.studies.methods import ADVERSARIAL, FIRST, METHODS, STUDENTS, StudentConfig, objective, untrained
+from papers.ctm.studies.methods import (
+    ADVERSARIAL,
+    FIRST,
+    METHODS,
+    STUDENTS,
+    StudentConfig,
+    objective,
+    student_config,
+    untrained,
+)
 from papers.ctm.studies.students import (
     BEGUN,
     ENDED,
@@ -115,6 +124,7 @@ def test_each_method_minimises_what_its_name_says(method: str, tmp_path: Path) -
     assert (made.dsm is None) == (method in ("without-dsm", "gan-without-dsm", "cd"))
     assert isinstance(made.law, DistillationTimes if method == "cd" else SoftTimes)
     assert made.goal is (averaged_target if method == "cd" else target)
+    assert student_config(method, "exact").ema == (0.95 if method == "cd" else STUDENTS["exact"].ema)
     if method.startswith("no-teacher"):
         assert isinstance(made.pairs, Solved)
         assert isinstance(made.pairs.solver, OwnDiagonal)
