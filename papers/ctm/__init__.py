@@ -13,7 +13,7 @@ not make samples worse, as they do where each jump goes to the data and noise is
     consistency.py   Section 3.2: estimate and target, the distances
     losses.py        Section 4.1: denoising score matching, and the adaptive weights
     adversarial.py   Section 4.1: discriminators on features, the hinge loss;  critic.py the classifier they read
-    training.py      Algorithm 1
+    training.py      Algorithm 1;  resume.py its state, to stop and to go on
     sampling.py      Section 3.3: γ-sampling, guided jumps
     likelihood.py    Section 5.3: bits per dimension, as they are and as the official script has them
     exact.py         trajectories that are known

@@ -9,7 +9,8 @@ G_avg has the averaged weights, G_sg(θ) the student's own of this step; no grad
 has its gradient through the averaged network's input, not through its weights. Which weights stand where is the
 official code's; the paper writes sg(θ) for both places of the target.
 
-Consistency distillation is the case s = σ_min with one teacher step: the outer jumps are then the identity.
+Consistency distillation is the case s = σ_min with one teacher step: the outer jumps are then the identity. As it was
+published it has the averaged weights in its target (`averaged_target`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from papers.ctm.trajectory import Trajectory
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """`distance(estimate, target) -> (n,)`; both (n, *D)."""
+Target = Callable[..., Tensor]
+"""`target(student, average, x_u, u, s, end, **cond)`, shaped like x_u, without a gradient."""
 Taps = Callable[[Tensor], Sequence[Tensor]]
 """Feature maps (n, C, H, W) of images (n, *D), at several depths of a fixed network."""
 
@@ -42,6 +45,14 @@ def target(
 ) -> Tensor:
     """G_avg(G_sg(θ)(x_u, u, s), s, end): the same from where the teacher has come to. Shaped like x_u, no gradient."""
     return average(student(x_u, u, s, **cond), s, end, **cond)
+
+
+def averaged_target(
+    student: Trajectory, average: Trajectory, x_u: Tensor, u: Tensor, s: Tensor, end: float, **cond: Tensor
+) -> Tensor:
+    """G_avg(G_avg(x_u, u, s), s, end). With s = end this is f_avg(x_u, u), the target of consistency distillation (Song
+    et al. 2023, Algorithm 2), which `target` has by the weights that are being trained."""
+    return target(average, average, x_u, u, s, end, **cond)
 
 
 def levels(times: Times, grid: TimeGrid, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,9 @@ from common.nets.ema import averaged, update_ema
 from common.training.loop import NonFiniteLoss, Sampler, draw_from
 from common.training.members import Generators
 from papers.ctm.adversarial import generator_loss, hinge_loss
-from papers.ctm.consistency import Distance, levels, per_sample, squared, target
+from papers.ctm.consistency import Distance, Target, levels, per_sample, squared, target
 from papers.ctm.losses import DSM_CLIP, GAN_CLIP, HalfLogNormal, adaptive_weight, dsm_loss
+from papers.ctm.resume import State
 from papers.ctm.teacher import Pairs, noisy
 from papers.ctm.times import CIFAR10_GRID, OFFICIAL_TIMES, TimeGrid, TimeLaw
 from papers.ctm.trajectory import Trajectory
@@ -31,13 +33,14 @@ Log = Callable[..., None]
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised: pairs of states, where in time they lie, the distance, the noise of DSM if any."""
+    """What is minimised: pairs of states, where in time they lie, the distance, the noise of DSM if any, the target."""
 
     pairs: Pairs
     grid: TimeGrid = CIFAR10_GRID
     law: TimeLaw = OFFICIAL_TIMES
     distance: Distance = squared
     dsm: HalfLogNormal | None = None
+    goal: Target = target
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class CTMTraining:
     lr, d_lr        of RAdam; the discriminator's betas are (.5, .9)
     ema             μ of the averaged weights, G_avg; 0 for no average
     log_every       in steps, 0 for never
+    checkpoint_every    in steps, 0 for at the end alone
     """
 
     steps: int
@@ -56,6 +60,7 @@ class CTMTraining:
     d_lr: float = 2e-3
     ema: float = 0.999
     log_every: int = 100
+    checkpoint_every: int = 0
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "lr", "d_lr"):
@@ -97,6 +102,7 @@ def train(
     generator: Generators,
     steps: torch.Generator,
     log: Log | tuple[Log, ...] | None = None,
+    checkpoint: Path | None = None,
 ) -> Learner:
     """`config.steps` updates, in place. With a discriminator, student and discriminator take turns, the student first.
 
@@ -104,15 +110,19 @@ def train(
     generator   of batches, times and noise: one, or S of S students
     steps       of the teacher steps k, shared by all students: give every seed the same
     log         one, or S of S students, called every `log_every` student updates
+    checkpoint  where to leave the state; a state found there is taken up
 
-    Raises NonFiniteLoss; ValueError where there are not as many generators as students.
+    Raises NonFiniteLoss; ValueError where there are not as many generators as students, or where the checkpoint was
+    left by a different configuration.
     """
     members = learner.student.members
     if (len(generator) if isinstance(generator, tuple) else None) != members:
         wanted = "one generator alone" if members is None else f"a tuple of {members} generators"
         raise ValueError(f"a student of {members or 1} networks at once takes {wanted}")
     sample = draw_from(data) if isinstance(data, Tensor) else data
-    for step in range(config.steps):
+    state = State(learner, generator, steps, config)
+    first = state.load(checkpoint) if checkpoint is not None and checkpoint.exists() else 0
+    for step in range(first, config.steps):
         x0, cond = _batch(sample, config.batch_size, generator)
         if learner.discriminator is not None and step % 2 == 1:
             values = discriminator_step(learner, x0, objective, generator, steps, **cond)
@@ -122,6 +132,9 @@ def train(
         if log is not None and config.log_every and (step + 1) % config.log_every == 0:
             for own, one in zip(log if isinstance(log, tuple) else (log,), _each(values), strict=True):
                 own(step=step + 1, **one)
+        due = config.checkpoint_every and (step + 1) % config.checkpoint_every == 0
+        if checkpoint is not None and (due or step + 1 == config.steps):
+            state.save(checkpoint, step + 1)
     return learner
 
 
@@ -164,7 +177,7 @@ def student_gradient(
     x_t, x_u = objective.pairs(x0, times, generator)
     t, u, s = levels(times, objective.grid, x0)
     end = objective.grid.sigma_min
-    goal = target(student, average, x_u, u, s, end, **cond)
+    goal = objective.goal(student, average, x_u, u, s, end, **cond)
 
     y = student(x_t, t, s, **cond)
     leaf = y.detach().requires_grad_()

@@ -86,7 +86,8 @@ def step(adversarial: bool) -> Loop:
 
 def evaluations(adversarial: bool) -> Loop:
     """What it is made of: the student's two losses forward and back, the average's jump forward and back to its input,
-    and the target's two jumps; with a discriminator, that too forward and back to its input."""
+    and the target's two jumps; with a discriminator, that too forward and back to its input, and from there the
+    average back once more: the weight λ_GAN is the ratio of two pulls, so each is needed alone."""
     learner: Learner = begin(student(), CTMTraining(1, BATCH))
     judge = discriminator() if adversarial else None
     own, average = learner.student, learner.average
@@ -100,8 +101,9 @@ def evaluations(adversarial: bool) -> Loop:
         own.denoised(x, t).sum().backward()
         leaf = x.clone().requires_grad_()
         end: Tensor = average(leaf, s, GRID.sigma_min)
-        loss = end.sum() if judge is None else torch.stack([logits.mean() for logits in judge(end)]).sum()
-        torch.autograd.grad(loss, leaf)
+        torch.autograd.grad(end.sum(), leaf, retain_graph=judge is not None)
+        if judge is not None:
+            torch.autograd.grad(torch.stack([logits.mean() for logits in judge(end)]).sum(), leaf)
 
     return loop
 

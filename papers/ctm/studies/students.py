@@ -48,9 +48,10 @@ def first_stage(config: StudentConfig, seeds: tuple[int, ...], runs: tuple[Run, 
     draws, steps = _streams(seeds, TRAINING, device)
     for updates, lr, kept in ((config.steps, config.lr, BEGUN), (config.more, config.more_lr, ENDED)):
         for group in learner.optimizer.param_groups:
-            group["lr"] = config.how.rate * lr
-        _train(learner, config, _how(config, updates, lr), draws, steps, runs)
+            group["lr"] = lr
+        _train(learner, config, _how(config, updates, lr), draws, steps, runs, f"training-{kept}")
         _keep(learner, runs, kept)
+    _clear(runs[0])
     return _rows(config, learner, runs)
 
 
@@ -61,13 +62,21 @@ def second_stage(config: StudentConfig, seeds: tuple[int, ...], runs: tuple[Run,
     how = _how(config, 2 * config.more, config.more_lr)
     learner = begin(together(students), how, discriminator(config, seeds, runs[0]))
     draws, steps = _streams(seeds, SECOND, device)
-    _train(learner, config, how, draws, steps, runs)
+    _train(learner, config, how, draws, steps, runs, f"training-{ENDED}")
     _keep(learner, runs, ENDED)
+    _clear(runs[0])
     return _rows(config, learner, runs)
 
 
 def _how(config: StudentConfig, updates: int, lr: float) -> CTMTraining:
-    return CTMTraining(updates, config.batch, config.how.rate * lr, ema=config.ema, log_every=max(1, updates // 20))
+    return CTMTraining(
+        updates,
+        config.batch,
+        lr,
+        ema=config.ema,
+        log_every=max(1, updates // 20),
+        checkpoint_every=config.checkpoint_every,
+    )
 
 
 def _streams(seeds: tuple[int, ...], purpose: int, device: str) -> tuple[Generators, torch.Generator]:
@@ -81,11 +90,21 @@ def _train(
     draws: Generators,
     steps: torch.Generator,
     runs: tuple[Run, ...],
+    state: str,
 ) -> None:
+    """Train; a training that was stopped goes on from the file `state` of its first run, until `_clear`."""
     made, run = TEACHERS[config.teacher], runs[0]
     data = images_of(made.dataset, made.resolution).x0.to(run.device)
     logs = tuple(each.log for each in runs)
-    train(learner, data, objective(config, learner, run), how, draws, steps, logs if len(logs) > 1 else logs[0])
+    log = logs if len(logs) > 1 else logs[0]
+    checkpoint = run.folder / state if config.checkpoint_every else None
+    train(learner, data, objective(config, learner, run), how, draws, steps, log, checkpoint)
+
+
+def _clear(run: Run) -> None:
+    """What a finished training does not need."""
+    for file in run.folder.glob("training-*"):
+        file.unlink()
 
 
 def _keep(learner: Learner, runs: tuple[Run, ...], name: str) -> None:

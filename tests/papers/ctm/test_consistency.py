@@ -6,6 +6,7 @@ import torch
 from papers.ctm.consistency import (
     FeatureDistance,
     PseudoHuber,
+    averaged_target,
     consistency_loss,
     estimate,
     levels,
@@ -29,6 +30,13 @@ def test_the_first_jump_has_the_students_weights_and_the_second_the_averaged_one
     assert torch.allclose(estimate(own, average, x, T, S, float(END)), expected)
     expected = x * stretch(OWN, U, S) * stretch(AVERAGE, S, END)
     assert torch.allclose(target(own, average, x, U, S, float(END)), expected)
+
+
+def test_consistency_distillation_has_the_averaged_weights_in_all_of_its_target():
+    x, own, average = randn(5, 2), gaussian_student(OWN), gaussian_student(AVERAGE)
+    got = averaged_target(own, average, x, U, END, float(END))
+    assert torch.allclose(got, x * stretch(AVERAGE, U, END))
+    assert not averaged_target(student(0), student(1), randn(5, 2).float(), U, END, 0.02).requires_grad
 
 
 def test_no_gradient_enters_the_target_and_the_estimates_goes_through_the_averaged_network():

@@ -169,7 +169,7 @@ def test_guidance_wants_all_classes_alike_and_scale_0_is_none(
         0,
         FakeRun(tmp_path / "plain", student=needs["student"], witness=needs["critic"]),
     )
-    assert isfinite(unguided[0]["fd_witness"])
+    assert isfinite(float(unguided[0]["fd_witness"]))
     first, led, plain = judged.samples
     torch.testing.assert_close(first, plain.float())
     assert not torch.allclose(led, first)

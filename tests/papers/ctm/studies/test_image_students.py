@@ -16,6 +16,7 @@ from common.harness.runs.rows import check
 from common.metrics.features import digit_features, load_classifier
 from common.training.checkpoint import load_checkpoint
 from common.training.stream import stream
+from papers.ctm.consistency import averaged_target, target
 from papers.ctm.studies import methods, students, teachers
 from papers.ctm.studies.images import (
     HEADS,
@@ -27,7 +28,16 @@ from papers.ctm.studies.images import (
     reader_training,
     trained_reader,
 )
-from papers.ctm.studies.methods import ADVERSARIAL, FIRST, METHODS, STUDENTS, StudentConfig, objective, untrained
+from papers.ctm.studies.methods import (
+    ADVERSARIAL,
+    FIRST,
+    METHODS,
+    STUDENTS,
+    StudentConfig,
+    objective,
+    student_config,
+    untrained,
+)
 from papers.ctm.studies.students import (
     BEGUN,
     ENDED,
@@ -49,7 +59,7 @@ from papers.ctm.studies.teachers import (
     teacher_paths,
     teacher_training,
 )
-from papers.ctm.teacher import OwnJump, Solved, Stored, heun_step
+from papers.ctm.teacher import OwnDiagonal, Solved, Stored, heun_step
 from papers.ctm.times import DistillationTimes, SoftTimes
 from papers.ctm.training import CTMTraining, begin
 from tests.papers.fake_run import FakeRun
@@ -68,8 +78,8 @@ def critic(folder: Path) -> Path:
     run = FakeRun(folder / "critic")
     (row,) = reader_training(ReaderConfig("critic", "digits", 8, steps=2), 0, run)
     check([row], reader_training.columns)
-    assert 0 <= row["accuracy"] <= 1
-    assert row["judge_accuracy"] > 0.9
+    assert 0 <= float(row["accuracy"]) <= 1
+    assert float(row["judge_accuracy"]) > 0.9
     return run.folder
 
 
@@ -113,9 +123,11 @@ def test_each_method_minimises_what_its_name_says(method: str, tmp_path: Path) -
     made = objective(config, learner, run)
     assert (made.dsm is None) == (method in ("without-dsm", "gan-without-dsm", "cd"))
     assert isinstance(made.law, DistillationTimes if method == "cd" else SoftTimes)
+    assert made.goal is (averaged_target if method == "cd" else target)
+    assert student_config(method, "exact").ema == (0.95 if method == "cd" else STUDENTS["exact"].ema)
     if method.startswith("no-teacher"):
         assert isinstance(made.pairs, Solved)
-        assert isinstance(made.pairs.solver, OwnJump)
+        assert isinstance(made.pairs.solver, OwnDiagonal)
         assert made.pairs.solver.average is learner.average
     else:
         assert isinstance(made.pairs, Stored)
@@ -167,8 +179,41 @@ def test_the_stage_with_a_discriminator_goes_on_with_the_student_of_its_seed(
         torch.testing.assert_close(seen["heads"][i], heads.get_buffer("projection_0"))
 
 
+class Killed(BaseException):
+    """As a process is killed."""
+
+
+@pytest.mark.parametrize("at", [BEGUN, ENDED])
+def test_a_training_that_was_killed_goes_on_from_its_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    config, seeds = replace(TINY, checkpoint_every=1), (3, 4)
+    whole, broken = ([FakeRun(tmp_path / f"{name}{seed}", paths=paths(tmp_path)) for seed in seeds] for name in "ab")
+    students.first_stage(config, seeds, tuple(whole))
+    keep, steps = students._keep, list[int]()
+
+    def killed(learner: Any, runs: Any, name: str) -> None:
+        if name == at:
+            raise Killed
+        keep(learner, runs, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(students, "_keep", killed)
+        with pytest.raises(Killed):
+            students.first_stage(config, seeds, tuple(broken))
+    for own in broken:
+        own.log = lambda **values: steps.append(int(values["step"]))  # type: ignore[method-assign]
+    students.first_stage(config, seeds, tuple(broken))
+    assert len(steps) == (0 if at == ENDED else TINY.more * len(seeds)), "what was trained is not trained again"
+    for one, other in zip(whole, broken, strict=True):
+        assert {file.name for file in other.folder.iterdir()} == {BEGUN, ENDED}, "nothing is left behind"
+        for name in (BEGUN, ENDED):
+            ours, theirs = (load_checkpoint(run.folder / name)[0] for run in (one, other))
+            assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
 def test_a_u_net_starts_as_its_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(TEACHERS, "unet", TINY_UNET)  # type: ignore[arg-type]
+    monkeypatch.setitem(TEACHERS, "unet", TINY_UNET)
     made = FakeRun(tmp_path / "made")
     check(teacher_training(TINY_UNET, 0, made), teacher_training.columns)
     run = FakeRun(tmp_path / "paths", teacher=made.folder)
@@ -235,11 +280,15 @@ def test_a_bad_student_is_refused(fields: dict[str, Any], message: str) -> None:
         replace(TINY, **fields)
 
 
+def prepare(experiment: Any, config: StudentConfig) -> None:
+    experiment.prepare(config)
+
+
 def test_a_method_of_the_other_stage_is_refused() -> None:
     with pytest.raises(ValueError, match="method is one of ctm, without-dsm, no-teacher, cd, not 'gan'"):
-        digit_students.prepare(replace(TINY, method="gan"))
+        prepare(digit_students, replace(TINY, method="gan"))
     with pytest.raises(ValueError, match="not 'ctm'"):
-        digit_adversaries.prepare(TINY)
+        prepare(digit_adversaries, TINY)
 
 
 @pytest.mark.parametrize(
