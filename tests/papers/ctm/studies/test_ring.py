@@ -87,7 +87,7 @@ def test_a_student_is_read_again_as_it_was_left(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    "change", [{"dsm": False}, {"ema": 0.0}, {"times": "text"}, {"matching": "local"}, {"lr": 1e-2}, {"batch": 9}]
+    "change", [{"dsm": False}, {"ema": 0.0}, {"times": "text"}, {"matching": "local"}, {"lr": 3e-2}, {"batch": 9}]
 )
 def test_each_field_changes_what_is_learned(change: dict[str, object]) -> None:
     x = randn(4, 2)
