@@ -27,9 +27,10 @@ from papers.ctm.published import FID_GAMMA_0, FID_GAMMA_1
 from papers.ctm.sampling import gamma_sampling, sampling_times
 from papers.ctm.studies.looks import GAMMAS, METHODS
 from papers.ctm.studies.ring import (
+    DIRECTIONS,
     GRID,
     REFERENCE,
-    SAMPLING,
+    RENOISING,
     SEEDS,
     SIZES,
     STUDENTS,
@@ -87,7 +88,7 @@ def gamma_sampled(config: GammaConfig, seed: int, run: Run) -> list[Row]:
     reference, again = (ring(config.n, generator)[0] for _ in range(2))
 
     def distance(samples: torch.Tensor) -> float:
-        return sliced_w2(samples, reference, stream(seed, REFERENCE), config.projections)
+        return sliced_w2(samples, reference, stream(seed, DIRECTIONS), config.projections)
 
     places = torch.zeros(config.n, dtype=torch.long)
     teacher = distance(HeunTeacher(TEACHER, GRID)(x, places, places + GRID.N - 1))
@@ -95,7 +96,7 @@ def gamma_sampled(config: GammaConfig, seed: int, run: Run) -> list[Row]:
     rows: list[Row] = []
     for gamma in config.gammas:
         for nfe in config.nfes:
-            ends = gamma_sampling(student, x, sampling_times(nfe, GRID), gamma, stream(seed, SAMPLING))
+            ends = gamma_sampling(student, x, sampling_times(nfe, GRID), gamma, stream(seed, RENOISING))
             rows.append({"gamma": gamma, "nfe": nfe, "distance": distance(ends), **beside})
     return rows
 

@@ -48,8 +48,8 @@ LAW = GaussianMixture(MEANS, torch.full((len(MEANS),), STD, dtype=torch.float64)
 """The same with its density."""
 SIGMA_DATA = 1.0
 
-INITIAL, TRAINING, STEPS, HELD_OUT, SAMPLING, REFERENCE = range(6)
-"""What the streams of a seed are for."""
+INITIAL, TRAINING, STEPS, HELD_OUT, SAMPLING, REFERENCE, RENOISING, DIRECTIONS = range(8)
+"""What the streams of a seed are for. Noise that is added on the way is not the noise that samples start from."""
 TRAINED = 0.1
 """How far another processor may move a number that a trained student gives, relatively: rounding grows in training."""
 

@@ -55,6 +55,9 @@ def test_gamma_is_that_of_its_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     def sample(jump: Any, x: Tensor, times: Tensor, gamma: float, generator: torch.Generator) -> Tensor:
         asked.append((gamma, len(times) - 1))
         assert (float(times[0]), float(times[-1])) == pytest.approx((80, 0.002))
+        # Noise that is added on the way is independent of where samples start: n = 400, five standard errors.
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        assert abs(float((noise * x / 80).mean())) < 5 / 800**0.5
         return x / 80 + 100 * gamma + 10 * len(times)
 
     monkeypatch.setattr(study, "gamma_sampling", sample)
