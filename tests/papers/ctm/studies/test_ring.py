@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from common.training.stream import stream
+from papers.ctm.exact import exact_jump
 from papers.ctm.losses import HalfLogNormal, dsm_loss
 from papers.ctm.studies import ring as module
 from papers.ctm.studies.ring import (
@@ -22,6 +23,7 @@ from papers.ctm.studies.ring import (
     STUDENTS,
     TEACHER,
     StudentConfig,
+    even_ring,
     learn,
     ring,
     ring_training,
@@ -59,6 +61,20 @@ def test_samples_start_at_the_highest_level_from_the_stream_of_their_seed() -> N
     assert float(x.std()) == pytest.approx(80, rel=0.01)
     assert torch.equal(start(5, 3), start(5, 3))
     assert not torch.equal(start(5, 3), start(5, 4))
+
+
+def test_exact_jumps_from_the_starts_come_to_all_gaussians_alike_as_even_points_of_the_ring_do() -> None:
+    ends, even = exact_jump(TEACHER, start(800, 1), 80.0, 0.002, 40), even_ring(800, torch.Generator().manual_seed(1))
+    for x in (ends, even):
+        nearest = torch.cdist(x, LAW.means).argmin(1)
+        assert nearest.bincount().tolist() == [100] * 8
+        assert not torch.cdist(x, x).fill_diagonal_(1).eq(0).any()
+    assert float((even - LAW.means[torch.arange(800) % 8]).std()) == pytest.approx(module.STD, rel=0.1)
+    x = start(800, 1).reshape(8, 100, 2)
+    angle = torch.atan2(x[..., 1], x[..., 0])
+    torch.testing.assert_close(
+        (angle[1:] - angle[:-1]).remainder(2 * torch.pi), torch.full((7, 100), torch.pi / 4).double()
+    )
 
 
 def test_seeds_are_trained_together_as_each_alone_and_their_weights_are_kept(tmp_path: Path) -> None:
