@@ -84,6 +84,7 @@ class StudentConfig:
     steps: int = 3000
     batch: int = 256
     lr: float = 1e-2
+    """Of 0.01 and 0.005 what gave the smaller errors of one jump and of all, after 2000 steps on another seed."""
     hidden: int = 128
 
     def __post_init__(self) -> None:
