@@ -37,7 +37,7 @@ class QualityConfig:
     size: str
     steps: float = 1.0
     n: int = 4000
-    exact_steps: int = 1000
+    exact_steps: int = 300
 
     def __post_init__(self) -> None:
         one_of(STUDENTS, self, "student")
