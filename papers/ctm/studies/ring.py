@@ -176,7 +176,7 @@ TRAININGS: Mapping[str, tuple[StudentConfig, ...]] = {
 @experiment(
     StudentConfig,
     {preset: Grid(configs, SEEDS[preset]) for preset, configs in TRAININGS.items()},
-    {"dsm": float},
+    {"dsm_loss": float},
     together=8,
     tolerance=TRAINED,
 )
@@ -195,7 +195,7 @@ def _left(student: Trajectory, run: Run) -> Row:
     save_checkpoint(run.folder / WEIGHTS, student.state_dict(), {})
     generator = stream(0, HELD_OUT)
     x0, _ = ring(4000, generator)
-    return {"dsm": float(dsm_loss(student, x0, generator, HalfLogNormal(GRID)).mean())}
+    return {"dsm_loss": float(dsm_loss(student, x0, generator, HalfLogNormal(GRID)).mean())}
 
 
 def trained(name: str, size: str, seed: int, steps: float = 1.0) -> Need:

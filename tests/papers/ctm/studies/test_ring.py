@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from common.training.stream import stream
 from papers.ctm.exact import exact_jump
 from papers.ctm.losses import HalfLogNormal, dsm_loss
+from papers.ctm.paper import PAPER
 from papers.ctm.studies import ring as module
 from papers.ctm.studies.ring import (
     COMPARED,
@@ -81,8 +82,8 @@ def test_seeds_are_trained_together_as_each_alone_and_their_weights_are_kept(tmp
     both = [FakeRun(tmp_path / name) for name in "ab"]
     rows = made(ring_training, TINY, (3, 4), both)
     (alone,) = made(ring_training, TINY, (4,), (FakeRun(tmp_path / "c"),))
-    assert rows[1][0]["dsm"] == pytest.approx(alone[0]["dsm"], rel=1e-4)
-    assert rows[0][0]["dsm"] != rows[1][0]["dsm"]
+    assert rows[1][0]["dsm_loss"] == pytest.approx(alone[0]["dsm_loss"], rel=1e-4)
+    assert rows[0][0]["dsm_loss"] != rows[1][0]["dsm_loss"]
 
 
 def test_a_student_is_read_again_as_it_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +100,7 @@ def test_a_student_is_read_again_as_it_was_left(tmp_path: Path, monkeypatch: pyt
     generator = stream(0, HELD_OUT)
     x0, _ = ring(4000, generator)
     loss = dsm_loss(again, x0, generator, HalfLogNormal(GRID)).mean()
-    assert row["dsm"] == pytest.approx(float(loss), rel=1e-5)
+    assert row["dsm_loss"] == pytest.approx(float(loss), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -158,3 +159,9 @@ def test_every_training_that_is_needed_is_in_the_grid_once() -> None:
 def test_settings_out_of_range_are_named(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):
         StudentConfig(**{field: value})  # type: ignore[arg-type]
+
+
+def test_no_column_of_rows_has_the_name_of_a_setting() -> None:
+    for experiment in PAPER.experiments.values():
+        settings = {field.name for field in fields(experiment.config)}
+        assert not settings & set(experiment.columns), experiment.name
