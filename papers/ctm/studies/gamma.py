@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Need, Row, Run, at_least, experiment, one_of
@@ -24,18 +25,20 @@ from common.harness.studies.study import Study
 from common.metrics.distances import sliced_w2
 from common.training.stream import stream
 from papers.ctm.published import FID_GAMMA_0, FID_GAMMA_1
-from papers.ctm.sampling import gamma_sampling, sampling_times
+from papers.ctm.sampling import Jump, gamma_sampling, sampling_times
 from papers.ctm.studies.looks import GAMMAS, METHODS
 from papers.ctm.studies.ring import (
+    DIRECTIONS,
     GRID,
     REFERENCE,
-    SAMPLING,
+    RENOISING,
     SEEDS,
     SIZES,
     STUDENTS,
     TEACHER,
     TRAINED,
-    ring,
+    TURNS,
+    even_ring,
     start,
     trained,
     trained_student,
@@ -63,6 +66,8 @@ class GammaConfig:
         at_least(1, self, "nfes", "n", "projections")
         if not all(0 <= gamma <= 1 for gamma in self.gammas):
             raise ValueError(f"gammas are {self.gammas}; each must lie in [0, 1]")
+        if self.n % len(TURNS):
+            raise ValueError(f"n is {self.n}; it must be a multiple of {len(TURNS)}, the turns of each draw")
 
 
 def _needs(config: GammaConfig, seed: int) -> Mapping[str, Need]:
@@ -84,10 +89,10 @@ def gamma_sampled(config: GammaConfig, seed: int, run: Run) -> list[Row]:
     of training, and that of other draws of the ring."""
     student, x = trained_student(config.student, config.size, run.needs["student"]), start(config.n, seed)
     generator = stream(seed, REFERENCE)
-    reference, again = (ring(config.n, generator)[0] for _ in range(2))
+    reference, again = (even_ring(config.n, generator) for _ in range(2))
 
-    def distance(samples: torch.Tensor) -> float:
-        return sliced_w2(samples, reference, stream(seed, REFERENCE), config.projections)
+    def distance(samples: Tensor) -> float:
+        return sliced_w2(samples, reference, stream(seed, DIRECTIONS), config.projections)
 
     places = torch.zeros(config.n, dtype=torch.long)
     teacher = distance(HeunTeacher(TEACHER, GRID)(x, places, places + GRID.N - 1))
@@ -95,9 +100,22 @@ def gamma_sampled(config: GammaConfig, seed: int, run: Run) -> list[Row]:
     rows: list[Row] = []
     for gamma in config.gammas:
         for nfe in config.nfes:
-            ends = gamma_sampling(student, x, sampling_times(nfe, GRID), gamma, stream(seed, SAMPLING))
+            ends = turned_sampling(student, x, nfe, gamma, seed)
             rows.append({"gamma": gamma, "nfe": nfe, "distance": distance(ends), **beside})
     return rows
+
+
+def turned_sampling(student: Jump, x: Tensor, nfe: int, gamma: float, seed: int) -> Tensor:
+    """γ-sampling from `start`, (n, 2): each eighth of x is the first, turned, and so is the noise that is added."""
+    ends = []
+    for turn, part in zip(TURNS, x.reshape(len(TURNS), -1, 2), strict=True):
+
+        def jump(x: Tensor, t: Tensor, s: Tensor, turn: Tensor = turn) -> Tensor:
+            return student(x @ turn, t, s) @ turn.T
+
+        times, generator = sampling_times(nfe, GRID), stream(seed, RENOISING)
+        ends.append(gamma_sampling(jump, part @ turn.T, times, gamma, generator) @ turn)
+    return torch.cat(ends)
 
 
 def _ratio(name: str, first: Row, second: Row, criterion: Criterion) -> Quantity:

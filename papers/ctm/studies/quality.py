@@ -22,7 +22,7 @@ from papers.ctm.studies.ring import (
     STUDENTS,
     TEACHER,
     TRAINED,
-    ring,
+    even_ring,
     start,
     trained,
     trained_student,
@@ -37,7 +37,7 @@ class QualityConfig:
     size: str
     steps: float = 1.0
     n: int = 4000
-    exact_steps: int = 1000
+    exact_steps: int = 300
 
     def __post_init__(self) -> None:
         one_of(STUDENTS, self, "student")
@@ -64,5 +64,5 @@ def one_jump(config: QualityConfig, seed: int, run: Run) -> list[Row]:
     ends = one_step(student, x)
     exact = exact_jump(TEACHER, x, GRID.sigma_max, GRID.sigma_min, config.exact_steps)
     generator = stream(seed, REFERENCE)
-    distance = sliced_w2(ends, ring(config.n, generator)[0], generator, projections=128)
+    distance = sliced_w2(ends, even_ring(config.n, generator), generator, projections=128)
     return [{"error": float((ends - exact).square().mean().sqrt()), "distance": distance}]

@@ -8,6 +8,7 @@ learning rate, which is larger and falls; and the average, .99 in the place of .
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,8 +49,8 @@ LAW = GaussianMixture(MEANS, torch.full((len(MEANS),), STD, dtype=torch.float64)
 """The same with its density."""
 SIGMA_DATA = 1.0
 
-INITIAL, TRAINING, STEPS, HELD_OUT, SAMPLING, REFERENCE = range(6)
-"""What the streams of a seed are for."""
+INITIAL, TRAINING, STEPS, HELD_OUT, SAMPLING, REFERENCE, RENOISING, DIRECTIONS = range(8)
+"""What the streams of a seed are for. Noise that is added on the way is not the noise that samples start from."""
 TRAINED = 0.1
 """How far another processor may move a number that a trained student gives, relatively: rounding grows in training."""
 
@@ -83,6 +84,7 @@ class StudentConfig:
     steps: int = 3000
     batch: int = 256
     lr: float = 1e-2
+    """Of 0.01 and 0.005 what gave the smaller errors of one jump and of all, after 2000 steps on another seed."""
     hidden: int = 128
 
     def __post_init__(self) -> None:
@@ -110,8 +112,8 @@ STUDENTS: Mapping[str, StudentConfig] = {
 }
 """By what they are called in `looks`. Soft matching is compared with local and global by the text's law of times, and
 so is the same student as "uniform-u"."""
-SIZES: Mapping[str, tuple[int, int]] = {"quick": (1000, 128), "small": (5000, 256), "comparison": (2500, 256)}
-"""Steps and batch. Where ways of training are compared, in `small`, all train for half as long."""
+SIZES: Mapping[str, tuple[int, int]] = {"quick": (1000, 128), "small": (5000, 256), "comparison": (2000, 256)}
+"""Steps and batch. Where ways of training are compared, in `small`, all train for two fifths as long."""
 SEEDS: Mapping[str, int] = {"quick": 4, "small": 5}
 
 
@@ -174,7 +176,7 @@ TRAININGS: Mapping[str, tuple[StudentConfig, ...]] = {
 @experiment(
     StudentConfig,
     {preset: Grid(configs, SEEDS[preset]) for preset, configs in TRAININGS.items()},
-    {"dsm": float},
+    {"dsm_loss": float},
     together=8,
     tolerance=TRAINED,
 )
@@ -193,7 +195,7 @@ def _left(student: Trajectory, run: Run) -> Row:
     save_checkpoint(run.folder / WEIGHTS, student.state_dict(), {})
     generator = stream(0, HELD_OUT)
     x0, _ = ring(4000, generator)
-    return {"dsm": float(dsm_loss(student, x0, generator, HalfLogNormal(GRID)).mean())}
+    return {"dsm_loss": float(dsm_loss(student, x0, generator, HalfLogNormal(GRID)).mean())}
 
 
 def trained(name: str, size: str, seed: int, steps: float = 1.0) -> Need:
@@ -208,6 +210,21 @@ def trained_student(name: str, size: str, folder: Path) -> Trajectory:
     return student.eval().requires_grad_(False)
 
 
+EIGHTHS = torch.arange(8, dtype=torch.float64) * math.pi / 4
+TURNS = torch.stack([EIGHTHS.cos(), EIGHTHS.sin(), -EIGHTHS.sin(), EIGHTHS.cos()], -1).reshape(8, 2, 2)
+"""x @ TURNS[i] is x turned by i eighths of a circle, which the ring does not change."""
+
+
 def start(n: int, seed: int) -> Tensor:
-    """n points at σ_max, (n, 2) float64: N(0, σ_max² I), as samples are started from."""
-    return GRID.sigma_max * torch.randn(n, 2, generator=stream(seed, SAMPLING), dtype=torch.float64)
+    """n points at σ_max, (n, 2) float64: N(0, σ_max² I), as samples are started from; draws, then each turned.
+
+    So exact trajectories come to all eight Gaussians alike. Where independent draws do not, by 1/√n, W2 is off by the
+    root of that, and what is left of a student's own error is small beside it.
+    """
+    draws = torch.randn(-(-n // 8), 2, generator=stream(seed, SAMPLING), dtype=torch.float64)
+    return GRID.sigma_max * (draws @ TURNS).flatten(0, 1)[:n]
+
+
+def even_ring(n: int, generator: Generator) -> Tensor:
+    """n points of the ring, (n, 2) float64, as many of each Gaussian."""
+    return MEANS.to(torch.float64)[torch.arange(n) % 8] + STD * torch.randn(n, 2, generator=generator).double()

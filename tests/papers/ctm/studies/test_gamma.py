@@ -55,12 +55,15 @@ def test_gamma_is_that_of_its_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     def sample(jump: Any, x: Tensor, times: Tensor, gamma: float, generator: torch.Generator) -> Tensor:
         asked.append((gamma, len(times) - 1))
         assert (float(times[0]), float(times[-1])) == pytest.approx((80, 0.002))
-        return x / 80 + 100 * gamma + 10 * len(times)
+        # Noise that is added on the way is independent of where samples start: five standard errors.
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        assert abs(float((noise * x / 80).mean())) < 5 / x.numel() ** 0.5
+        return (1000 * gamma + 100 * len(times)) * x / 80
 
     monkeypatch.setattr(study, "gamma_sampling", sample)
     rows = rows_of(exact, monkeypatch, tmp_path / "run")
-    assert asked == [(gamma, nfe) for gamma in GAMMAS for nfe in (1, 3)]
-    # All are seen along the same directions.
+    assert asked == [(gamma, nfe) for gamma in GAMMAS for nfe in (1, 3) for _ in range(8)]
+    # A scale that is far above the size of the ring is one of the distance.
     for (gamma, nfe), row in rows.items():
         expected = (100 * gamma + 10 * (nfe + 1)) / 20
         assert row["distance"] / rows[0.0, 1]["distance"] == pytest.approx(expected, rel=0.03)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from common.training.stream import stream
+from papers.ctm.exact import exact_jump
 from papers.ctm.losses import HalfLogNormal, dsm_loss
+from papers.ctm.paper import PAPER
 from papers.ctm.studies import ring as module
 from papers.ctm.studies.ring import (
     COMPARED,
@@ -22,6 +24,7 @@ from papers.ctm.studies.ring import (
     STUDENTS,
     TEACHER,
     StudentConfig,
+    even_ring,
     learn,
     ring,
     ring_training,
@@ -61,12 +64,26 @@ def test_samples_start_at_the_highest_level_from_the_stream_of_their_seed() -> N
     assert not torch.equal(start(5, 3), start(5, 4))
 
 
+def test_exact_jumps_from_the_starts_come_to_all_gaussians_alike_as_even_points_of_the_ring_do() -> None:
+    ends, even = exact_jump(TEACHER, start(800, 1), 80.0, 0.002, 40), even_ring(800, torch.Generator().manual_seed(1))
+    for x in (ends, even):
+        nearest = torch.cdist(x, LAW.means).argmin(1)
+        assert nearest.bincount().tolist() == [100] * 8
+        assert not torch.cdist(x, x).fill_diagonal_(1).eq(0).any()
+    assert float((even - LAW.means[torch.arange(800) % 8]).std()) == pytest.approx(module.STD, rel=0.1)
+    x = start(800, 1).reshape(8, 100, 2)
+    angle = torch.atan2(x[..., 1], x[..., 0])
+    torch.testing.assert_close(
+        (angle[1:] - angle[:-1]).remainder(2 * torch.pi), torch.full((7, 100), torch.pi / 4).double()
+    )
+
+
 def test_seeds_are_trained_together_as_each_alone_and_their_weights_are_kept(tmp_path: Path) -> None:
     both = [FakeRun(tmp_path / name) for name in "ab"]
     rows = made(ring_training, TINY, (3, 4), both)
     (alone,) = made(ring_training, TINY, (4,), (FakeRun(tmp_path / "c"),))
-    assert rows[1][0]["dsm"] == pytest.approx(alone[0]["dsm"], rel=1e-4)
-    assert rows[0][0]["dsm"] != rows[1][0]["dsm"]
+    assert rows[1][0]["dsm_loss"] == pytest.approx(alone[0]["dsm_loss"], rel=1e-4)
+    assert rows[0][0]["dsm_loss"] != rows[1][0]["dsm_loss"]
 
 
 def test_a_student_is_read_again_as_it_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,11 +100,11 @@ def test_a_student_is_read_again_as_it_was_left(tmp_path: Path, monkeypatch: pyt
     generator = stream(0, HELD_OUT)
     x0, _ = ring(4000, generator)
     loss = dsm_loss(again, x0, generator, HalfLogNormal(GRID)).mean()
-    assert row["dsm"] == pytest.approx(float(loss), rel=1e-5)
+    assert row["dsm_loss"] == pytest.approx(float(loss), rel=1e-5)
 
 
 @pytest.mark.parametrize(
-    "change", [{"dsm": False}, {"ema": 0.0}, {"times": "text"}, {"matching": "local"}, {"lr": 1e-2}, {"batch": 9}]
+    "change", [{"dsm": False}, {"ema": 0.0}, {"times": "text"}, {"matching": "local"}, {"lr": 3e-2}, {"batch": 9}]
 )
 def test_each_field_changes_what_is_learned(change: dict[str, object]) -> None:
     x = randn(4, 2)
@@ -142,3 +159,9 @@ def test_every_training_that_is_needed_is_in_the_grid_once() -> None:
 def test_settings_out_of_range_are_named(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):
         StudentConfig(**{field: value})  # type: ignore[arg-type]
+
+
+def test_no_column_of_rows_has_the_name_of_a_setting() -> None:
+    for experiment in PAPER.experiments.values():
+        settings = {field.name for field in fields(experiment.config)}
+        assert not settings & set(experiment.columns), experiment.name
