@@ -265,7 +265,11 @@ def _included(text: str) -> str:
     """The text with every file that it includes, and what those include."""
     return re.sub(
         r'^--8<-- "([^"]+)"$',
-        lambda match: _included((ROOT / match.group(1)).read_text(encoding="utf-8")),
+        lambda match: _included(
+            next(path for base in ("", "docs/generated") if (path := ROOT / base / match.group(1)).is_file()).read_text(
+                encoding="utf-8"
+            )
+        ),
         text,
         flags=re.MULTILINE,
     )
