@@ -15,7 +15,9 @@ from pathlib import Path
 from common.site.schedule import write_if_changed
 
 INCLUDE = re.compile(r'^--8<-- "(reports/(\w+)/(?:glance|studies/(\w+))\.md)"$', re.MULTILINE)
-GLANCE = '!!! note "Not measured yet"\n    The studies of this paper are still to be run, so this page makes no claim yet.\n'
+GLANCE = (
+    '!!! note "Not measured yet"\n    The studies of this paper are still to be run, so this page makes no claim yet.\n'
+)
 STUDY = "*Not measured yet.*\n"
 
 
@@ -45,7 +47,11 @@ def _notes(root: Path) -> Iterator[tuple[str, str]]:
 def _question(module: Path) -> tuple[str, str]:
     """Title and question of a study, read without importing it: the first arguments of `STUDY = Study(...)`."""
     for node in ast.parse(module.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and ast.unparse(node.targets[0]) == "STUDY":
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Call)
+            and ast.unparse(node.targets[0]) == "STUDY"
+        ):
             title, question = (ast.literal_eval(given) for given in node.value.args[:2])
             return title, question
     raise ValueError(f"{module}: no STUDY = Study(title, question, ...)")
