@@ -76,6 +76,7 @@ class Play:
 @pytest.fixture
 def play(playing: tuple[Page, Traffic]) -> Play:
     page, _ = playing
+    page.set_default_timeout(120_000)  # also where all cores are busy: a new setting takes seconds
     page.goto(PAGE)
     play = Play(page)
     play.root.get_by_role("status").wait_for()
