@@ -80,8 +80,8 @@ def test_a_stack_of_discriminators_is_what_they_are_alone():
     heads = [ProjectedHeads(critic.channels, 4, 6, generator=seeded(seed)) for seed in (0, 1)]
     images = randn(2, 3, 1, 8, 8).float()
     both = ProjectedDiscriminator(critic, Members(heads).stacked)(images)
-    for i, own in enumerate(heads):
-        alone = ProjectedDiscriminator(critic, own)(images[i])
+    for i, head in enumerate(heads):
+        alone = ProjectedDiscriminator(critic, head)(images[i])
         assert [logits.shape for logits in alone] == [(3, 64), (3, 16), (3, 4)]
         for logits, stack in zip(alone, both, strict=True):
             assert torch.allclose(stack[i], logits, atol=1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from papers.ctm.exact import GaussianTrajectory, exact_jump
 from papers.ctm.likelihood import official_root, official_sigma, residual
 from papers.ctm.losses import DSM_CLIP, GAN_CLIP, SMALLEST_NORM
+from papers.ctm.paper import PAPER
 from papers.ctm.published import NFE_TEACHER
 from papers.ctm.sampling import gamma_sampling, sampling_times
 from papers.ctm.times import CIFAR10_GRID, TimeGrid
@@ -63,6 +66,39 @@ def test_errors_of_jumps_to_the_end_pile_up_where_noise_is_weak(eta):
     assert abs(e) > 5 * abs(2 * eta)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.6, 1.0])
+def test_how_many_jumps_pass_a_level(gamma):
+    """Equation 13 of the page: a map that multiplies by e at a level counts the jumps that pass it."""
+    times = sampling_times(6, TimeGrid(sigma_min=1e-4, sigma_max=10.0))
+    starts, ends = times[:-1], (1 - gamma**2) ** 0.5 * times[1:]
+    ends[-1] = times[-1]  # the last jump ends the sampling, and has no noise
+    for level in (8.0, 1.3, 0.02):
+
+        def passing(x, t, s, level=level):
+            return x + 1.0 * bool(s < level <= t)
+
+        counted = gamma_sampling(passing, torch.zeros(1, 1), times, gamma, seeded())
+        quiet = gamma_sampling(lambda x, t, s: x, torch.zeros(1, 1), times, gamma, seeded())
+        expected = {0.0: 1, 1.0: int((starts >= level).sum())}.get(
+            gamma, int(((ends < level) & (level <= starts)).sum())
+        )
+        assert float(counted - quiet) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.02, 0.04])
+def test_the_covariance_of_samples_from_one_state(gamma):
+    """Equation 15 of the page, where G is not linear: γ² u² J Jᵀ, and the Jacobian by differences."""
+    x, t, u, s, n, h = torch.tensor([[2.0, -1.0]], dtype=torch.float64), 4.0, 0.8, 0.002, 8000, 1e-4
+    jump = partial(exact_jump, SKEW, steps=40)
+    at = jump(x, t, u)
+    J = torch.stack([(jump(at + h * e, u, s) - jump(at - h * e, u, s))[0] / (2 * h) for e in torch.eye(2).double()], 1)
+    assert float((J - J[0, 0] * torch.eye(2)).norm()) > 0.1
+    levels = torch.tensor([t, u, s], dtype=torch.float64)
+    samples = gamma_sampling(lambda y, a, b: jump(y, float(a), float(b)), x.expand(n, 2), levels, gamma, seeded(4))
+    expected = gamma**2 * u**2 * J @ J.T
+    assert float((samples.T.cov() - expected).norm() / expected.norm()) < 0.05
+
+
 @pytest.mark.parametrize(("std", "stated"), [(0.5, 0.29), (0.25, 0.53)])
 def test_the_bits_that_the_official_residual_loses(std, stated):
     """Equation 17 of the page, and the two numbers of its prose: bits a dimension between R at both levels."""
@@ -90,3 +126,9 @@ def test_the_settings_that_the_prose_states():
     assert "clipped to $[0.01,10]$" in PAGE
     assert SMALLEST_NORM == 1e-4
     assert r"\nabla_W\,\mathcal L_{\text{DSM}}\rVert+10^{-4}" in PAGE
+
+
+def test_the_page_includes_every_study_of_the_card_and_links_to_it():
+    assert re.findall(r'^--8<-- "reports/ctm/studies/(\w+)\.md"$', PAGE, re.MULTILINE) == list(PAPER.studies)
+    derived = PAGE[: PAGE.index("## Reproduction")]
+    assert set(re.findall(r"\]\(#study-(\w+)\)", derived)) == set(PAPER.studies)

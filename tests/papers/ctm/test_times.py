@@ -8,10 +8,19 @@ from scipy import stats
 
 from common.diffusion.solvers import CountedDenoiser
 from papers.ctm.teacher import HeunTeacher, OwnDiagonal, OwnJump, Solved, Stored
-from papers.ctm.times import DistillationTimes, GlobalTimes, LocalTimes, SoftTimes, TimeGrid, Times, UniformTimes
+from papers.ctm.times import (
+    DistillationTimes,
+    GlobalTimes,
+    LocalTimes,
+    SoftTimes,
+    TimeGrid,
+    TimeLaw,
+    Times,
+    UniformTimes,
+)
 from tests.papers.ctm.cases import GRID, SKEW, gaussian_student, randn, seeded, stretch, student
 
-LAWS = {
+LAWS: dict[str, TimeLaw] = {
     "soft": SoftTimes(),
     "uniform": UniformTimes(),
     "local": LocalTimes(),
@@ -75,7 +84,12 @@ def test_the_papers_law_is_uniform_in_u_too():
 def test_local_and_global_differ_from_their_law_in_u_alone():
     """And global costs more teacher steps than soft, soft more than local."""
     mean = {}
-    for name, law in {"soft": UniformTimes(), "local": LocalTimes(UniformTimes()), "global": LAWS["global"]}.items():
+    laws: dict[str, TimeLaw] = {
+        "soft": UniformTimes(),
+        "local": LocalTimes(UniformTimes()),
+        "global": GlobalTimes(UniformTimes()),
+    }
+    for name, law in laws.items():
         times = law(GRID, (5000,), seeded(3), seeded(4))
         reference = UniformTimes()(GRID, (5000,), seeded(3), seeded(4))
         assert torch.equal(times.t, reference.t)
