@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from common.diffusion.likelihood import log_likelihood
+from common.diffusion.solvers import Denoiser
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.experiment import Grid, Need, Row, Run, at_least, experiment, one_of
 from common.harness.studies.figure import Figure, Results
@@ -80,9 +81,8 @@ def _needs(config: ScoreConfig, seed: int) -> Mapping[str, Need]:
 def diagonal(config: ScoreConfig, seed: int, run: Run) -> list[Row]:
     """By noise level, the root mean square error of g(x, σ, σ). At the least level, bits per dimension through its
     score, those of the law on the same points, and the difference."""
-    if config.student == "teacher":
-        denoiser = TEACHER
-    else:
+    denoiser: Denoiser = TEACHER
+    if config.student != "teacher":
         denoiser = trained_student(config.student, config.size, run.needs["student"]).denoised
     generator = stream(seed, HELD_OUT)
     rows: list[Row] = []
@@ -96,7 +96,8 @@ def diagonal(config: ScoreConfig, seed: int, run: Run) -> list[Row]:
     x = noisy(ring(config.n_bits, generator)[0].double(), torch.tensor(end), generator)
     own = -log_likelihood(denoiser, x, end, GRID.sigma_max, tolerance=config.tolerance) / (2 * log(2))
     of_law = -LAW.log_prob(x, end) / (2 * log(2))
-    rows[0] = rows[0] | {
+    rows[0] = {
+        **rows[0],
         "bits": float(own.mean()),
         "entropy": float(of_law.mean()),
         "excess": float((own - of_law).mean()),

@@ -97,6 +97,7 @@ def test_members_are_what_they_are_alone():
 
 
 def test_many_heun_steps_solve_gaussian_data_and_converge_with_order_two():
+    assert SKEW.axes is not None
     cov = SKEW.axes[0] @ torch.diag(SKEW.variances[0]) @ SKEW.axes[0].T
     data = GaussianMixture(torch.zeros(1, 2), cov[None])
     x = 5 * randn(6, 2)

@@ -139,7 +139,9 @@ def test_the_heat_maps_are_means_over_seeds_of_their_student() -> None:
     for axes, (column, student) in zip(
         maps, [(column, student) for column in ("error", "defect") for student in COMPARED], strict=True
     ):
-        image = np.ma.filled(axes.images[0].get_array(), np.nan)
+        array = axes.images[0].get_array()
+        assert array is not None
+        image = np.ma.filled(array, np.nan)
         mine = rows[(rows["student"] == student) & (rows["t"] == LEVELS[2]) & (rows["s"] == LEVELS[5])]
         across, down = axes.get_xticklabels(), axes.get_yticklabels()
         j = [tick.get_text() for tick in across].index(f"{LEVELS[5]:.2g}")

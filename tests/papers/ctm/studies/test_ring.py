@@ -87,8 +87,8 @@ def test_seeds_are_trained_together_as_each_alone_and_their_weights_are_kept(tmp
 
 
 def test_a_student_is_read_again_as_it_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(STUDENTS, "ctm", StudentConfig(hidden=8))  # type: ignore[call-overload]
-    monkeypatch.setitem(module.SIZES, "quick", (3, 8))  # type: ignore[call-overload]
+    monkeypatch.setitem(STUDENTS, "ctm", StudentConfig(hidden=8))
+    monkeypatch.setitem(module.SIZES, "quick", (3, 8))
     config = student_config("ctm", "quick")
     run = FakeRun(tmp_path / "run")
     ((row,),) = made(ring_training, config, (5,), (run,))
@@ -106,7 +106,7 @@ def test_a_student_is_read_again_as_it_was_left(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     "change", [{"dsm": False}, {"ema": 0.0}, {"times": "text"}, {"matching": "local"}, {"lr": 3e-2}, {"batch": 9}]
 )
-def test_each_field_changes_what_is_learned(change: dict[str, object]) -> None:
+def test_each_field_changes_what_is_learned(change: dict[str, Any]) -> None:
     x = randn(4, 2)
     usual, other = (learn(config, (1,), (silent,)).member(0) for config in (TINY, replace(TINY, **change)))
     assert not torch.allclose(usual(x, 3.0, 0.5), other(x, 3.0, 0.5), rtol=1e-7)

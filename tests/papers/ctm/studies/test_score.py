@@ -75,7 +75,8 @@ SWAPPED = {"ctm": "without-dsm", "without-dsm": "ctm"}
 
 @pytest.mark.parametrize("preset", ["small"])
 def test_claims_hold_with_dsm_and_fail_without(preset: str) -> None:
-    good, swapped = (table(diagonal, preset, keys, plant(**who)) for who in ({}, SWAPPED))
+    exchanged: Any = SWAPPED
+    good, swapped = (table(diagonal, preset, keys, each) for each in (plant(), plant(**exchanged)))
     for claim in CLAIMS:
         assert verdict(claim, (diagonal, good)) == "holds"
         assert verdict(claim, (diagonal, swapped)) == "fails"
@@ -85,7 +86,8 @@ def test_claims_hold_with_dsm_and_fail_without(preset: str) -> None:
     # What the script's residual would take off.
     below = table(diagonal, preset, keys, plant(excess=-0.3))
     assert verdict(OF["score-bits"], (diagonal, below)) == "fails"
-    alike = table(diagonal, preset, keys, plant(**{"without-dsm": "ctm"}))
+    same: Any = {"without-dsm": "ctm"}
+    alike = table(diagonal, preset, keys, plant(**same))
     assert verdict(OF["score"], (diagonal, alike)) == "fails"
 
 
