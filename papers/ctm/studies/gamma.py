@@ -32,7 +32,6 @@ from papers.ctm.studies.ring import (
     GRID,
     REFERENCE,
     RENOISING,
-    SEEDS,
     SIZES,
     STUDENTS,
     TEACHER,
@@ -57,7 +56,7 @@ class GammaConfig:
     size: str
     gammas: tuple[float, ...] = tuple(GAMMAS)
     nfes: tuple[int, ...] = (1, 2, 4, 8, 17)
-    n: int = 20_000
+    n: int = 10_000
     projections: int = 128
 
     def __post_init__(self) -> None:
@@ -77,8 +76,9 @@ def _needs(config: GammaConfig, seed: int) -> Mapping[str, Need]:
 @experiment(
     GammaConfig,
     {
-        "quick": Grid([GammaConfig("ctm", "quick", (0.0, 1.0), (1, 17), 4000, 64)], SEEDS["quick"]),
-        "small": Grid([GammaConfig("ctm", "small")], SEEDS["small"]),
+        # Students differ more than their samples do: seeds, and not points, decide.
+        "quick": Grid([GammaConfig("ctm", "quick", (0.0, 1.0), (1, 17), 4000, 64)], 12),
+        "small": Grid([GammaConfig("ctm", "quick")], 16),
     },
     {"gamma": float, "nfe": int, "distance": float, "teacher": float, "floor": float},
     needs=_needs,
@@ -133,7 +133,9 @@ def _ratio(name: str, first: Row, second: Row, criterion: Criterion) -> Quantity
 MANY, ONE = 17, 1
 SETTING = (
     "The ring of eight Gaussians with its exact denoiser as teacher, sliced W2 in the place of the FID, 17 evaluations "
-    "in the place of 35. The criteria are from the pilot in the paper's file, which had 1.0 and 1.6. "
+    "in the place of 35. The student is trained for short, so that one jump is worse than the teacher, as the paper's "
+    "is. With five times the steps one jump is as good as the teacher, nothing is left to gain, and 17 evaluations are a "
+    "little worse with both γ (a pilot). "
 )
 CLAIMS = (
     Claim(
