@@ -9,20 +9,18 @@ from pathlib import Path
 from common.site.fonts import write_fonts
 from common.site.reference import write_reference
 from common.site.schedule import write_schedule
-from common.site.unreported import write_unreported
 
 SERVED = (".svg", ".csv", ".json")
 """Of a report: what pages show and link to. Its Markdown is included, not served."""
 
 
 def prepare(root: Path) -> None:
-    """Write fonts, schedule, API reference, the files of the reports and notes for those to come below `root/docs`."""
+    """Write the fonts, the schedule, the API reference and the files of the reports below `root/docs`."""
     docs, reports = root / "docs", root / "reports"
     write_fonts(docs / "generated" / "fonts")
     write_schedule(docs / "schedule.toml", reports, docs / "generated")
     write_reference(root, docs / "reference")
     copy_reports(reports, docs / "generated" / "reports")
-    write_unreported(root, docs / "generated")
 
 
 def copy_reports(reports: Path, folder: Path) -> None:

@@ -12,7 +12,6 @@ from common.site.mathml import to_mathml
 from common.site.prepare import copy_reports
 from common.site.reference import write_reference
 from common.site.schedule import write_schedule
-from common.site.unreported import write_unreported
 
 
 def render(text: str) -> str:
@@ -109,32 +108,6 @@ def test_what_pages_serve_of_reports_is_copied_and_what_is_gone_goes(tmp_path: P
     assert {path.name for path in served.rglob("*") if path.is_file()} == {"a.svg", "runs.csv"}
     assert (served / "foo" / "quick" / "runs.csv").read_text() == "2"
     assert (served / "foo" / "quick" / "figures" / "a.svg").stat().st_mtime_ns == before, "an equal file is left alone"
-
-
-def test_a_note_takes_the_place_of_a_report_that_is_to_come_and_of_nothing_else(tmp_path: Path) -> None:
-    """A study that is not run has its anchor; a misspelt one has no note, so that the builder stops there."""
-    notes, study = tmp_path / "notes", tmp_path / "papers" / "foo" / "studies" / "cost.py"
-    study.parent.mkdir(parents=True)
-    study.write_text('LINES = ()\n\nSTUDY = Study("Cost", "What does it " "cost?", LINES)\n')
-    page = tmp_path / "docs" / "weeks" / "01-foo.md"
-    page.parent.mkdir(parents=True)
-    included = ("foo/glance", "foo/studies/cost", "foo/studies/coast", "bar/glance", "foo/quick/cost")
-    page.write_text("".join(f'--8<-- "reports/{name}.md"\n\n' for name in included))
-
-    def written() -> dict[str, str]:
-        write_unreported(tmp_path, notes)
-        return {str(path.relative_to(notes / "reports")): path.read_text() for path in notes.rglob("*.md")}
-
-    assert written().keys() == {"foo/glance.md", "foo/studies/cost.md"}
-    assert "makes no claim yet" in written()["foo/glance.md"]
-    assert written()["foo/studies/cost.md"].startswith("### Cost { #study-cost }\n\nWhat does it cost?\n\n")
-    report = tmp_path / "reports" / "foo"
-    report.mkdir(parents=True)
-    (report / "glance.md").write_text("measured")
-    assert written().keys() == {"foo/studies/cost.md"}
-    study.write_text("STUDY = None\n")
-    with pytest.raises(ValueError, match=r"cost\.py: no STUDY = Study\(title, question"):
-        write_unreported(tmp_path, notes)
 
 
 def test_the_reference_of_a_package_that_is_gone_goes(tmp_path: Path) -> None:

@@ -134,8 +134,8 @@ MANY, ONE = 17, 1
 SETTING = (
     "The ring of eight Gaussians with its exact denoiser as teacher, sliced W2 in the place of the FID, 17 evaluations "
     "in the place of 35. The student is trained for short, so that one jump is worse than the teacher, as the paper's "
-    "is. With five times the steps one jump is as good as the teacher, nothing is left to gain, and 17 evaluations are a "
-    "little worse with both γ (a pilot). "
+    "is. With five times the steps one jump is as good as the teacher, nothing is left to gain, and 17 evaluations are "
+    "a little worse with both γ (a pilot). "
 )
 CLAIMS = (
     Claim(
