@@ -154,9 +154,9 @@ def test_what_the_judge_sees_and_the_witness_does_not_is_overstated() -> None:
 def test_guidance_must_reach_the_class_and_keep_the_quality(preset: str) -> None:
     claim = OF["guidance-class"]
 
-    def judged(accuracy: float, fd: float, at: float = guided.LED) -> str:
+    def judged(accuracy: float, fd: float) -> str:
         def plant(row: Row) -> dict[str, float]:
-            if row["scale"] == at:
+            if row["scale"] == 3.0:  # at which the claim is judged
                 return {"accuracy": accuracy * wobble(row) ** 0.1, "fd": fd * wobble(row)}
             return {"accuracy": 0.1 * wobble(row), "fd": 2.0 * wobble(row)} if row["scale"] == 0 else {}
 
