@@ -14,6 +14,7 @@ from torch import Tensor
 from papers.ctm.exact import exact_jump
 from papers.ctm.studies import gamma as study
 from papers.ctm.studies.gamma import CLAIMS, FIGURES, GammaConfig, gamma_sampled
+from papers.ctm.studies.image_quality import digit_quality
 from papers.ctm.studies.looks import GAMMAS
 from papers.ctm.studies.ring import TEACHER
 from tests.papers.fake_run import FakeRun
@@ -83,7 +84,7 @@ def plant(exchanged: bool = False, growth: float = 0.5) -> Any:
 
 @pytest.mark.parametrize("preset", ["quick", "small"])
 def test_claims_hold_where_gamma_1_grows_worse_and_fail_with_the_gammas_exchanged(preset: str) -> None:
-    for claim in CLAIMS:
+    for claim in (OF["gamma-0"], OF["gamma-1"]):
         paper, other = (table(gamma_sampled, preset, keys, plant(exchanged)) for exchanged in (False, True))
         assert verdict(claim, (gamma_sampled, paper)) == "holds"
         assert verdict(claim, (gamma_sampled, other)) == "fails"
@@ -100,6 +101,46 @@ def test_curves_are_means_over_seeds_of_their_gamma() -> None:
         assert shows(panel, mean, look.colour)
     assert lines(panel, "same-distribution floor")[0][0, 1] == pytest.approx(rows["floor"].mean())
     assert lines(panel, "teacher, Heun, 34")[0][0, 1] == pytest.approx(rows["teacher"].mean())
+
+
+def digit_keys(config: Any) -> list[Row]:
+    return [{"gamma": g, "nfe": n} for g in config.gammas for n in config.nfes if not (g > 0 and n == 1)]
+
+
+def of_digits(by_gamma: dict[float, float]) -> Any:
+    """What 18 evaluations do to the student of the claims; all other methods are decoys."""
+
+    def of(row: Row) -> dict[str, float]:
+        factor = 1 + (by_gamma[row["gamma"]] - 1) * np.log(row["nfe"]) / np.log(18)
+        return {"fd": 5 * factor * wobble(row)} if row["method"] == "ctm" else {}
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("by_gamma", "verdicts"),
+    [
+        ({0.0: 0.9, 1.0: 1.5}, ("holds", "holds")),
+        ({0.0: 1.5, 1.0: 0.9}, ("fails", "fails")),
+        ({0.0: 0.5, 1.0: 0.9}, ("holds", "fails")),  # better than γ = 0 by far is not worse than one step
+    ],
+)
+def test_claims_on_digits_ask_what_those_on_the_ring_do(
+    by_gamma: dict[float, float], verdicts: tuple[str, str]
+) -> None:
+    rows = table(digit_quality, "small", digit_keys, of_digits(by_gamma))
+    for name, expected in zip(("gamma-0-digits", "gamma-1-digits"), verdicts, strict=True):
+        assert verdict(OF[name], (digit_quality, rows)) == expected
+
+
+def test_curves_of_digits_are_means_over_seeds_and_begin_with_the_same_jump() -> None:
+    rows = table(digit_quality, "small", digit_keys, of_digits({0.0: 0.6, 1.0: 1.5}))
+    (panel,) = FIGURES[1].draw(MadeUp({digit_quality: rows})).axes
+    own = rows[rows["method"] == "ctm"]
+    for gamma in (0.0, 1.0):
+        of_gamma = own[(own["gamma"] == gamma) | (own["nfe"] == 1)]
+        mean = of_gamma.groupby("nfe")["fd"].mean().reset_index().to_numpy()
+        assert shows(panel, mean, GAMMAS[gamma].colour)
 
 
 @pytest.mark.parametrize(

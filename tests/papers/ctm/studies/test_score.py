@@ -12,9 +12,21 @@ import pytest
 from torch import Tensor
 
 from papers.ctm.studies import score as study
+from papers.ctm.studies.images import images_of
 from papers.ctm.studies.looks import METHODS
+from papers.ctm.studies.methods import student_config
 from papers.ctm.studies.ring import TEACHER, trained
-from papers.ctm.studies.score import CLAIMS, FIGURES, SIGMAS, STUDENTS, ScoreConfig, diagonal
+from papers.ctm.studies.score import (
+    CLAIMS,
+    FIGURES,
+    SIGMAS,
+    STUDENTS,
+    DigitScoreConfig,
+    ScoreConfig,
+    diagonal,
+    digit_diagonal,
+)
+from papers.ctm.studies.teachers import teacher_of
 from tests.papers.fake_run import FakeRun
 from tests.papers.made import made
 from tests.papers.planted import MadeUp, Row, shows, table, verdict, wobble
@@ -77,7 +89,7 @@ SWAPPED = {"ctm": "without-dsm", "without-dsm": "ctm"}
 def test_claims_hold_with_dsm_and_fail_without(preset: str) -> None:
     exchanged: Any = SWAPPED
     good, swapped = (table(diagonal, preset, keys, each) for each in (plant(), plant(**exchanged)))
-    for claim in CLAIMS:
+    for claim in (OF["score"], OF["score-bits"]):
         assert verdict(claim, (diagonal, good)) == "holds"
         assert verdict(claim, (diagonal, swapped)) == "fails"
         assert verdict(claim, (diagonal, table(diagonal, preset, keys))) != "holds"
@@ -97,6 +109,43 @@ def test_curves_are_means_over_seeds_of_their_student() -> None:
     for student in STUDENTS:
         mean = rows[rows["student"] == student].groupby("sigma")["rmse"].mean().reset_index().to_numpy()
         assert shows(panel, mean, METHODS[student].colour)
+
+
+def test_errors_on_digits_are_those_of_the_student_that_is_needed(monkeypatch: Any, tmp_path: Path) -> None:
+    """A student that is off by a tenth of the pixels' deviation is so at each level, about training images."""
+    exact, sigma_data = teacher_of("exact", {}, "cpu"), images_of("digits", 8).sigma_data
+    read: list[tuple[object, ...]] = []
+
+    def off(x: Tensor, sigma: Tensor) -> Tensor:
+        near = (x.flatten(1)[:, None] - images_of("digits", 8).x0.double().flatten(1)).square().mean(-1).amin(1).sqrt()
+        assert float(near.max()) < 1.5 * float(sigma)
+        return exact(x, sigma) + 0.1 * sigma_data
+
+    def student(*given: object) -> Any:
+        read.append(given)
+        return SimpleNamespace(denoised=off)
+
+    monkeypatch.setattr(study.students, "trained_student", student)
+    config = DigitScoreConfig("without-dsm", n=20)
+    (rows,) = made(digit_diagonal, config, (3,), (FakeRun(tmp_path / "run", student=tmp_path),))
+    assert read == [(student_config("without-dsm", "exact"), tmp_path, "cpu")]
+    assert [row["sigma"] for row in rows] == list(SIGMAS)
+    assert [row["rmse"] for row in rows] == pytest.approx([0.1] * len(SIGMAS), rel=1e-4)
+    assert digit_diagonal.needs(config, 4) == {"student": study.students.trained("without-dsm", "exact", 4)}
+
+
+def of_digits(swapped: bool = False) -> Any:
+    return lambda row: {"rmse": (0.2 if (row["method"] == "ctm") != swapped else 0.3) * wobble(row)}
+
+
+def test_the_claim_on_digits_holds_with_dsm_and_fails_without() -> None:
+    good, other = (table(digit_diagonal, "small", keys, of_digits(swapped)) for swapped in (False, True))
+    assert verdict(OF["score-digits"], (digit_diagonal, good)) == "holds"
+    assert verdict(OF["score-digits"], (digit_diagonal, other)) == "fails"
+    (panel,) = FIGURES[1].draw(MadeUp({digit_diagonal: good})).axes
+    for method in STUDENTS:
+        mean = good[good["method"] == method].groupby("sigma")["rmse"].mean().reset_index().to_numpy()
+        assert shows(panel, mean, METHODS[method].colour)
 
 
 @pytest.mark.parametrize(("field", "value"), [("student", "cd"), ("size", "huge"), ("n", 0), ("n_bits", 0)])
