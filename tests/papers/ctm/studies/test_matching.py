@@ -102,6 +102,8 @@ SWAPPED = {"soft": "local", "local": "soft"}
 
 
 def test_claims_hold_for_soft_matching_and_fail_with_local_in_its_place() -> None:
+    same = table(one_jump, "small", nothing, plant(soft="local"))
+    assert {verdict(OF[name], (one_jump, same)) for name in ("soft-or-local", "soft-or-global")} == {"fails"}
     good, swapped = (table(one_jump, "small", nothing, plant(**who)) for who in ({}, SWAPPED))
     for name in ("soft-or-local", "soft-or-global", "equal-teacher"):
         assert verdict(OF[name], (one_jump, good)) == "holds"
