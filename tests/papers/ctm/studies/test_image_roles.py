@@ -205,12 +205,12 @@ def test_the_critic_guides_and_the_judge_reads_what_was_wanted(monkeypatch: pyte
     monkeypatch.setattr(guidance, "trained_student", lambda *given: None)
     monkeypatch.setattr(guidance, "guided_sampling", sampling)
     monkeypatch.setattr(guidance, "fd", lambda dataset, samples: float(samples[0, 0, 0, 0]) + 5)
-    monkeypatch.setattr(guidance, "fd_floor", lambda dataset, resolution, n, generator: {30: 0.3}[n])
+    monkeypatch.setattr(guidance, "fd_floor", lambda dataset, resolution, n, generator: {25: 0.3}[n])
     run = FakeRun(tmp_path / "run", student=tmp_path / "student", critic=tmp_path / "critic")
-    config = GuidanceConfig("gan", "exact", (0.0, 3.0), steps=5, gamma=0.25, n_samples=30)
+    config = GuidanceConfig("gan", "exact", (0.0, 3.0), steps=5, gamma=0.25, n_samples=25)
     none, led = guidance.guidance(config, 0, run)
-    assert none["accuracy"] == pytest.approx(0.1)
-    assert led["accuracy"] == pytest.approx(29 / 30, abs=1e-9)
+    assert none["accuracy"] in (pytest.approx(2 / 25), pytest.approx(3 / 25)), "one class"
+    assert led["accuracy"] == pytest.approx(24 / 25, abs=1e-9)
     assert (none["fd"], led["fd"]) == (6.0, float(x0[y == 0][0, 0, 0, 0]) + 5)
     assert none["floor"] == led["floor"] == 0.3
     assert len(run.arrays["scale_3"]) == 20
