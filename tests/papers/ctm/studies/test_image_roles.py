@@ -110,7 +110,12 @@ def test_distances_are_pseudo_huber_and_the_judge_is_of_the_data_set(
     assert isinstance(made.distance, PseudoHuber)
     if method == "judge":
         real = methods.load_classifier
-        monkeypatch.setattr(methods, "load_classifier", lambda name: asked.append(name) or real(name))
+
+        def load(name: Any) -> Any:
+            asked.append(name)
+            return real(name)
+
+        monkeypatch.setattr(methods, "load_classifier", load)
         heads = methods.discriminator(config, (0, 1), FakeRun(tmp_path / "heads"))
         assert isinstance(heads.backbone, images.JudgeTaps)
         assert asked == ["mnist"]
