@@ -29,9 +29,9 @@ def test_g_is_the_mean_of_the_denoiser_along_the_way(t, s):
     inverse = 1 / t + (torch.arange(n, dtype=torch.float64) + 0.5) / n * (1 / s - 1 / t)
     mean, here, at = torch.zeros_like(x), t, x
     for tau in (1 / inverse).tolist():
-        here, at = tau, exact_jump(SKEW, at, here, tau, steps=4)
+        here, at = tau, exact_jump(SKEW, at, here, tau, steps=4 if here > 1.02 * tau else 1)
         mean += SKEW(at, torch.tensor(tau, dtype=torch.float64)) / n
-    end = exact_jump(SKEW, x, t, s, steps=2000)
+    end = exact_jump(SKEW, x, t, s, steps=500)
     assert torch.allclose(s / t * x + (1 - s / t) * mean, end, atol=2e-4)
     # Held at its first value it is a step of Euler, which is elsewhere.
     held = s / t * x + (1 - s / t) * SKEW(x, torch.tensor(t, dtype=torch.float64))

@@ -110,7 +110,12 @@ def test_distances_are_pseudo_huber_and_the_judge_is_of_the_data_set(
     assert isinstance(made.distance, PseudoHuber)
     if method == "judge":
         real = methods.load_classifier
-        monkeypatch.setattr(methods, "load_classifier", lambda name: asked.append(name) or real(name))
+
+        def load(name: Any) -> Any:
+            asked.append(name)
+            return real(name)
+
+        monkeypatch.setattr(methods, "load_classifier", load)
         heads = methods.discriminator(config, (0, 1), FakeRun(tmp_path / "heads"))
         assert isinstance(heads.backbone, images.JudgeTaps)
         assert asked == ["mnist"]
@@ -205,12 +210,12 @@ def test_the_critic_guides_and_the_judge_reads_what_was_wanted(monkeypatch: pyte
     monkeypatch.setattr(guidance, "trained_student", lambda *given: None)
     monkeypatch.setattr(guidance, "guided_sampling", sampling)
     monkeypatch.setattr(guidance, "fd", lambda dataset, samples: float(samples[0, 0, 0, 0]) + 5)
-    monkeypatch.setattr(guidance, "fd_floor", lambda dataset, resolution, n, generator: {30: 0.3}[n])
+    monkeypatch.setattr(guidance, "fd_floor", lambda dataset, resolution, n, generator: {25: 0.3}[n])
     run = FakeRun(tmp_path / "run", student=tmp_path / "student", critic=tmp_path / "critic")
-    config = GuidanceConfig("gan", "exact", (0.0, 3.0), steps=5, gamma=0.25, n_samples=30)
+    config = GuidanceConfig("gan", "exact", (0.0, 3.0), steps=5, gamma=0.25, n_samples=25)
     none, led = guidance.guidance(config, 0, run)
-    assert none["accuracy"] == pytest.approx(0.1)
-    assert led["accuracy"] == pytest.approx(29 / 30, abs=1e-9)
+    assert none["accuracy"] in (pytest.approx(2 / 25), pytest.approx(3 / 25)), "one class"
+    assert led["accuracy"] == pytest.approx(24 / 25, abs=1e-9)
     assert (none["fd"], led["fd"]) == (6.0, float(x0[y == 0][0, 0, 0, 0]) + 5)
     assert none["floor"] == led["floor"] == 0.3
     assert len(run.arrays["scale_3"]) == 20

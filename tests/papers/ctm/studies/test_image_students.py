@@ -216,16 +216,25 @@ def test_a_u_net_starts_as_its_teacher(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(TEACHERS, "unet", TINY_UNET)
     made = FakeRun(tmp_path / "made")
     check(teacher_training(TINY_UNET, 0, made), teacher_training.columns)
-    run = FakeRun(tmp_path / "paths", teacher=made.folder)
-    check(teacher_paths(PathsConfig("unet", 2), 0, run), teacher_paths.columns)
-    config = replace(TINY, teacher="unet", lr=1e-12, more_lr=1e-12)
+    x, sigma = torch.randn(3, 1, 8, 8, generator=stream(0, 0)), torch.tensor(0.7)
+    solved = paths(tmp_path, 2)
+    run = FakeRun(tmp_path / "by-net", teacher=made.folder)
+    teacher, solvers = teacher_of("unet", run.needs, "cpu"), list[Any]()
+
+    def make(denoiser: Any, x0: Tensor, *others: Any) -> Stored:
+        solvers.append(denoiser(x, sigma))
+        return stored(solved, "cpu")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(teachers.Stored, "make", make)  # 306 evaluations of a U-Net, in the place of one
+        check(teacher_paths(PathsConfig("unet", 2), 0, run), teacher_paths.columns)
+    config = replace(TINY, teacher="unet", steps=2, more=1, lr=1e-12, more_lr=1e-12)
     first = FakeRun(tmp_path / "first", teacher=made.folder, paths=run.folder)
     check(image_students(config, 4, first), image_students.columns)
     student = student_from(config, first.folder / ENDED, "cpu")
-    x, sigma = torch.randn(3, 1, 8, 8, generator=stream(0, 0)), torch.tensor(0.7)
-    teacher = teacher_of("unet", run.needs, "cpu")
     with torch.no_grad():
         torch.testing.assert_close(student.denoised(x, sigma), teacher(x, sigma), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(solvers, [teacher(x, sigma)])
     second = FakeRun(tmp_path / "second", student=first.folder, paths=run.folder, critic=critic(tmp_path))
     check(image_adversaries(replace(config, method="gan"), 4, second), image_adversaries.columns)
 

@@ -43,7 +43,10 @@ ON_RING: dict[Experiment, tuple[Any, set[int]]] = {
     one_jump: (quality.QualityConfig("ctm", "comparison", n=8, exact_steps=1), {ring.SAMPLING, ring.REFERENCE}),
     teacher_cost: (CostConfig("text", "soft", 1, 2), {ring.TRAINING, ring.STEPS}),
     official_bits: (BitsConfig(0.5, 2), {0, 1}),
-    teacher_training: (TeacherConfig("digits", 8, images=4, batch=2, width=4), {images.INITIAL, images.TRAINING}),
+    teacher_training: (
+        TeacherConfig("digits", 8, images=2, batch=2, width=4, levels=1),
+        {images.INITIAL, images.TRAINING},
+    ),
     teacher_paths: (PathsConfig("exact", 1), {images.PATHS}),
 }
 HELD_OUT = {teacher_training: {(0, images.TRAINING)}}
