@@ -212,17 +212,20 @@ SIDE_BY_SIDE = 2
 """Pages that are open at once: one per core."""
 
 
-@pytest.fixture(scope="session", params=["written", pytest.param("generated", marks=pytest.mark.slow)])
+@pytest.fixture(scope="session", params=["some", pytest.param("others", marks=pytest.mark.slow)])
 def visits(request: pytest.FixtureRequest, parts: dict[str, list[str]], address: str) -> list[Visit]:
     return visited(parts[request.param], address)
 
 
 @pytest.fixture(scope="session")
 def parts(build: Build) -> dict[str, list[str]]:
-    """All pages: those that are written, with a few of those that one template makes of docstrings; and the others."""
+    """All pages: one of each kind and a few of those that there are many of, of docstrings and weeks; and the others.
+
+    A week's page takes ten times as long as another."""
     made = [page for page in build.pages() if page.startswith("reference/") and page != "reference/index.html"]
-    others = [page for page in made if page not in made[:: len(made) // 4]]
-    return {"written": [page for page in build.pages() if page not in others], "generated": others}
+    weeks = [page for page in build.pages() if page.startswith("weeks/")]
+    others = {*made, *weeks} - {*made[:: len(made) // 4], *weeks[1::3]}
+    return {"some": [page for page in build.pages() if page not in others], "others": sorted(others)}
 
 
 @pytest.fixture(scope="session")

@@ -31,13 +31,9 @@ def test_every_page_was_seen_in_both_schemes(build: Build, parts: dict[str, list
     }
 
 
-def test_weeks_and_pages_of_each_kind_are_seen_by_the_tests_that_are_not_slow(
-    build: Build, parts: dict[str, list[str]]
-) -> None:
-    seen = parts["written"]
-    assert [page for page in seen if page.startswith("weeks/")] == [
-        page for page in build.pages() if page.startswith("weeks/")
-    ]
+def test_pages_of_each_kind_are_seen_by_the_tests_that_are_not_slow(parts: dict[str, list[str]]) -> None:
+    seen = parts["some"]
+    assert sum(page.startswith("weeks/") and _formulas_written(page) > 100 for page in seen) >= 2
     assert {"index.html", "results/index.html", "404.html", "reference/index.html"} <= set(seen)
     assert sum(page.startswith("reference/") for page in seen) >= 4
 
@@ -63,7 +59,8 @@ def test_every_formula_is_drawn(visits: list[Visit]) -> None:
 
 
 def test_there_are_formulas_to_draw(parts: dict[str, list[str]]) -> None:
-    assert sum(map(_formulas_written, parts["written"])) > 100
+    for pages in parts.values():
+        assert sum(map(_formulas_written, pages)) > 100
 
 
 def test_nothing_scrolls_sideways_on_a_phone(visits: list[Visit]) -> None:
