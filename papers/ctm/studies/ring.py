@@ -177,7 +177,7 @@ TRAININGS: Mapping[str, tuple[StudentConfig, ...]] = {
     StudentConfig,
     {preset: Grid(configs, SEEDS[preset]) for preset, configs in TRAININGS.items()},
     {"dsm_loss": float},
-    together=6,
+    together=5,
     tolerance=TRAINED,
 )
 def ring_training(config: StudentConfig, seeds: tuple[int, ...], runs: tuple[Run, ...]) -> list[list[Row]]:
