@@ -78,7 +78,7 @@ def _needs(config: GammaConfig, seed: int) -> Mapping[str, Need]:
     GammaConfig,
     {
         # Students differ more than their samples do: seeds, and not points, decide.
-        "quick": Grid([GammaConfig("ctm", "quick", (0.0, 1.0), (1, 17), 4000, 64)], 10),
+        "quick": Grid([GammaConfig("ctm", "quick", (0.0, 1.0), (1, 17), 4000, 64)], 8),
         "small": Grid([GammaConfig("ctm", "quick")], 16),
     },
     {"gamma": float, "nfe": int, "distance": float, "teacher": float, "floor": float},

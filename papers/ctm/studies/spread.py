@@ -63,7 +63,7 @@ def _needs(config: SpreadConfig, seed: int) -> Mapping[str, Need]:
     SpreadConfig,
     {
         size: Grid([SpreadConfig(name, size, states=n, samples=n) for name in LOOKS], SEEDS[size])
-        for size, n in (("quick", 80), ("small", 200))
+        for size, n in (("quick", 60), ("small", 200))
     },
     {"gamma": float, "variance": float},
     needs=_needs,
