@@ -1,4 +1,4 @@
-"""What the figures of images share."""
+"""What the figures share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axis import Axis
 
 
 def mean_curve(rows: pd.DataFrame, column: str = "fd", by: str = "nfe") -> pd.Series:
@@ -13,3 +14,12 @@ def mean_curve(rows: pd.DataFrame, column: str = "fd", by: str = "nfe") -> pd.Se
     import numpy as np
 
     return np.exp(np.log(rows.set_index(by)[column]).groupby(level=by).mean())
+
+
+def plain(axis: Axis, digits: tuple[int, ...] = (1, 2, 5)) -> None:
+    """A logarithmic axis with ticks at `digits` times powers of ten, and plain numbers beside them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=digits))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())

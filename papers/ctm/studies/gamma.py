@@ -205,10 +205,11 @@ def draw_gammas(results: Results) -> MatplotlibFigure:
     panel = axes[0, 0]
     for gamma, look in GAMMAS.items():
         by_nfe = where(table, gamma=gamma).groupby("nfe")["distance"]
-        mean = by_nfe.mean()
-        if len(mean):
-            panel.plot(mean.index, mean, **look.line())
-            panel.fill_between(mean.index, by_nfe.min(), by_nfe.max(), color=look.colour, alpha=0.2, lw=0)
+        median = by_nfe.median()
+        if len(median):
+            low, high = (by_nfe.quantile(share) for share in (0.25, 0.75))
+            panel.plot(median.index, median, **look.line())
+            panel.fill_between(median.index, low, high, color=look.colour, alpha=0.2, lw=0)
     teacher = METHODS["teacher"]
     panel.axhline(table["teacher"].mean(), color=teacher.colour, ls=teacher.dash, label=f"{teacher.name}, 34")
     panel.axhline(table["floor"].mean(), color="0.4", ls=":", lw=1.5, label="same-distribution floor")
@@ -240,8 +241,8 @@ FIGURES = (
     Figure(
         "gamma",
         "Distance of samples from the ring against evaluations, for values of γ, with the teacher's and the floor.",
-        "Means over seeds; bands are their range. With γ = 1 the distance grows with the evaluations; with γ = 0 it "
-        "does not.",
+        "Medians over seeds, for some trainings go badly; bands are from the lower to the upper quartile. With γ = 1 "
+        "the distance grows with the evaluations; with γ = 0 it grows at first, and then comes back.",
         (gamma_sampled,),
         draw_gammas,
     ),

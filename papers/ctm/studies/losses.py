@@ -17,7 +17,7 @@ from common.harness.studies.measures import Measure, paired_ratio, per_seed, pic
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
 from papers.ctm.published import FID_WITH_GAN, FID_WITHOUT_GAN
-from papers.ctm.studies.drawing import mean_curve
+from papers.ctm.studies.drawing import mean_curve, plain
 from papers.ctm.studies.image_quality import digit_quality
 from papers.ctm.studies.looks import METHODS
 from papers.ctm.studies.one_step import SCALED_DOWN
@@ -138,6 +138,7 @@ def draw_losses(results: Results) -> MatplotlibFigure:
         axes[0, 0].plot(mean.index, mean, **METHODS[method].line())
     axes[0, 0].axhline(rows["floor"].mean(), color="0.4", ls=":", lw=1.5, label="same-distribution floor")
     ticks(axes[0, 0], (1, 2, 4, 8, 18), yscale="log", xlabel="evaluations (NFE)", ylabel="fd_digits")
+    plain(axes[0, 0].yaxis)
     legend(figure, columns=2)
     return finish(figure)
 
@@ -150,6 +151,8 @@ def draw_control(results: Results) -> MatplotlibFigure:
         own, look = where(rows, method=method), METHODS[method]
         axes[0, 0].plot(own["fd"], own["fd_witness"], ls="", marker=look.marker, color=look.colour, label=look.name)
     axes[0, 0].set(xscale="log", yscale="log", xlabel="by the judge: fd_digits", ylabel="by the witness")
+    for axis in (axes[0, 0].xaxis, axes[0, 0].yaxis):
+        plain(axis, (1, 2, 3, 4, 6, 8))
     legend(figure, columns=2)
     return finish(figure)
 

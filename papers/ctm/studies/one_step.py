@@ -26,7 +26,7 @@ from papers.ctm.published import (
     FID_WITHOUT_TEACHER,
     NFE_TEACHER,
 )
-from papers.ctm.studies.drawing import mean_curve
+from papers.ctm.studies.drawing import mean_curve, plain
 from papers.ctm.studies.image_quality import TEACHER, digit_quality, mnist_quality
 from papers.ctm.studies.images import reader_training
 from papers.ctm.studies.looks import METHODS
@@ -229,6 +229,7 @@ def draw_methods(results: Results) -> MatplotlibFigure:
         panel.plot(estimate.mean, place, ls="", marker=look.marker, color=look.colour)
     panel.set_yticks(range(len(methods)), [METHODS[name].name for name in methods])
     panel.set(xscale="log", xlabel="fd_digits of one step", ylim=(len(methods) - 0.5, -0.5))
+    plain(panel.xaxis)
     panel.axvline(table["floor"].mean(), color="0.4", ls=":", lw=1.5, label="same-distribution floor")
     panel.grid(axis="y", color="0.9")
     legend(figure, columns=1)
