@@ -55,7 +55,7 @@ class GammaConfig:
 
     student: str
     size: str
-    gammas: tuple[float, ...] = tuple(GAMMAS)
+    gammas: tuple[float, ...] = (0.0, 0.5, 1.0)
     nfes: tuple[int, ...] = (1, 2, 4, 8, 17)
     n: int = 10_000
     projections: int = 128
