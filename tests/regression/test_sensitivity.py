@@ -44,6 +44,11 @@ EXEMPT: Mapping[tuple[str, str, str], str] = {
         )
     },
     ("seeds", "ddim", "tAB-0 and DDIM"): IDENTITY,
+    ("ctm", "no-jump", "largest change"): IDENTITY,
+    **{
+        ("ctm", "bits", f"bound, standard deviation {std}"): "bits less the law's own: what a sample of points leaves"
+        for std in (0.5, 0.25, 0.1)
+    },
     ("sedd", "bound", "largest |bound / entropy − 1|, enumerated"): "an identity: the rest is of the quadrature",
     ("sedd", "masked", "relative difference of the losses"): IDENTITY,
     ("sedd", "masked", "relative difference of the gradients"): IDENTITY,

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
 GAMMAS = (0.05, 0.1, 0.2, 0.4)
-LOOKS: Mapping[str, Look] = {"ctm": METHODS["ctm"], "exact": Look("exact jumps", "black", "s", "--")}
+STUDENTS = ("ctm", "exact")
 """Whose samples are measured."""
+LOOKS: Mapping[str, Look] = {"ctm": METHODS["ctm"], "exact": Look("exact jumps", "black", "s", "--")}
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class SpreadConfig:
     exact_steps: int = 40
 
     def __post_init__(self) -> None:
-        one_of(LOOKS, self, "student")
+        one_of(STUDENTS, self, "student")
         one_of(SIZES, self, "size")
         at_least(1, self, "states", "samples", "exact_steps")
         positive(self, "t", "s")
@@ -62,7 +63,7 @@ def _needs(config: SpreadConfig, seed: int) -> Mapping[str, Need]:
 @experiment(
     SpreadConfig,
     {
-        size: Grid([SpreadConfig(name, size, states=n, samples=n) for name in LOOKS], SEEDS[size])
+        size: Grid([SpreadConfig(name, size, states=n, samples=n) for name in STUDENTS], SEEDS[size])
         for size, n in (("quick", 60), ("small", 200))
     },
     {"gamma": float, "variance": float},
