@@ -365,14 +365,21 @@ def only_to_play_with(text: str) -> str:
 @pytest.fixture
 def playing(playground: str, browser: Browser) -> Iterator[tuple[Page, Traffic]]:
     """An empty desktop page, for what a reader plays with; and what goes wrong on it."""
-    with opening(playground, browser) as found:
-        found[0].add_init_script(NO_WORKER)
+    with opening(playground, browser, NO_WORKER) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def playing_on(playground: str, browser: Browser) -> Iterator[tuple[Page, Traffic]]:
+    """The same for all tests of a module: for a figure that takes seconds to open."""
+    with opening(playground, browser, NO_WORKER) as found:
         yield found
 
 
 @contextmanager
-def opening(address: str, browser: Browser) -> Iterator[tuple[Page, Traffic]]:
+def opening(address: str, browser: Browser, script: str = "") -> Iterator[tuple[Page, Traffic]]:
     context = browser.new_context(viewport={"width": DESKTOP, "height": 900}, base_url=address, reduced_motion="reduce")
+    context.add_init_script(script)
     traffic = listen(context, address)
     yield context.new_page(), traffic
     context.close()

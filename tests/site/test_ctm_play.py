@@ -73,14 +73,22 @@ class Play:
         return self.page.evaluate(script, list(given))
 
 
-@pytest.fixture
-def play(playing: tuple[Page, Traffic]) -> Play:
-    page, _ = playing
+@pytest.fixture(scope="module")
+def opened_once(playing_on: tuple[Page, Traffic]) -> Play:
+    """What the figure has computed once, it knows."""
+    page, _ = playing_on
     page.set_default_timeout(120_000)  # also where all cores are busy: a new setting takes seconds
     page.goto(PAGE)
     play = Play(page)
     play.root.get_by_role("status").wait_for()
     return play
+
+
+@pytest.fixture
+def play(opened_once: Play) -> Play:
+    """The page with its first settings."""
+    opened_once.press("One jump")
+    return opened_once
 
 
 @pytest.fixture(scope="module")
@@ -251,8 +259,8 @@ def test_what_is_drawn(play: Play) -> None:
     assert play.root.locator("[data-part=noise]").count() == 0
 
 
-def test_it_is_used_by_keyboard_and_says_what_is_drawn(play: Play, playing: tuple[Page, Traffic]) -> None:
-    page, traffic = playing
+def test_it_is_used_by_keyboard_and_says_what_is_drawn(play: Play, playing_on: tuple[Page, Traffic]) -> None:
+    page, traffic = playing_on
     play.root.get_by_role("button", name="16 steps, γ = 1").focus()
     page.keyboard.press("Enter")
     assert play.said()["steps"] == "16"

@@ -58,6 +58,7 @@ def test_the_file_is_what_the_recipe_writes():
     assert stored["tensors"]["embed.freqs"] == page.weights(page.untrained())["tensors"]["embed.freqs"]
 
 
+@pytest.mark.slow
 def test_the_recipe_learns(monkeypatch):
     """Few steps on few trajectories already help a long jump."""
     monkeypatch.setattr(page, "TRAJECTORIES", 128)
