@@ -151,7 +151,7 @@ def _gamma_1(ratio: Callable[..., Quantity], many: int, one: Row) -> tuple[Quant
 
 SETTING = (
     "The ring of eight Gaussians with its exact denoiser as teacher, sliced W2 in the place of the FID, 17 evaluations "
-    "in the place of 35. The student is trained for short, so that one jump is worse than the teacher, as the paper's "
+    "in the place of 35. The student is trained briefly, so that one jump is worse than the teacher, as the paper's "
     "is. With five times the steps one jump is as good as the teacher, nothing is left to gain, and 17 evaluations are "
     "a little worse with both γ (a pilot). "
 )
@@ -162,7 +162,7 @@ ON_DIGITS = (
 CLAIMS = (
     Claim(
         "gamma-0",
-        "With γ = 0 samples do not become worse with more steps.",
+        "With γ = 0 samples of many steps are no worse than those of one.",
         f"Section 3.3, Figure 7 (FID from {FID_GAMMA_0[1]} with 1 evaluation to {FID_GAMMA_0[35]} with 35)",
         _gamma_0(_on_ring, 17),
         headline=True,
@@ -171,7 +171,7 @@ CLAIMS = (
     ),
     Claim(
         "gamma-1",
-        "With γ = 1, which is how consistency models are sampled, they do.",
+        "With γ = 1, which is how consistency models are sampled, they are worse.",
         f"Section 3.3, Figure 7 (FID from {FID_GAMMA_1[1]:g} with 1 evaluation to {FID_GAMMA_1[35]} with 35)",
         _gamma_1(_on_ring, 17, _row(1.0, ONE)),
         headline=True,
@@ -180,7 +180,7 @@ CLAIMS = (
     ),
     Claim(
         "gamma-0-digits",
-        "On digits, too, samples do not become worse with more steps and γ = 0.",
+        "On digits, too, samples of many steps with γ = 0 are no worse than those of one.",
         "Section 3.3, Figure 7",
         _gamma_0(_on_digits, 18),
         presets=("small",),
@@ -189,7 +189,7 @@ CLAIMS = (
     ),
     Claim(
         "gamma-1-digits",
-        "On digits, too, they do with γ = 1.",
+        "On digits, too, they are worse with γ = 1.",
         "Section 3.3, Figure 7",
         _gamma_1(_on_digits, 18, _row(0.0, ONE)),  # one jump is the same with any γ
         presets=("small",),

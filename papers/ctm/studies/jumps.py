@@ -240,8 +240,8 @@ FIGURES = (
         "jumps",
         "Four heat maps over the noise levels t and s < t: the error of a jump, and how far two jumps end from one, of "
         "a trained and of an untrained student.",
-        "Training brings both down wherever a jump leaves the high noise. Above it there is nothing to learn: "
-        "c_skip x, which is all that the untrained student has, is nearly right there.",
+        "Training brings both down where a jump starts above the scale of the data and ends below it. Within high "
+        "noise and within low, c_skip x, which is all that the untrained student has, is nearly right already.",
         (jumps,),
         draw_jumps,
     ),

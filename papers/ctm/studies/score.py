@@ -184,7 +184,7 @@ DENSITY = (
 CLAIMS = (
     Claim(
         "score",
-        "The score comes in the same pass: with denoising score matching the diagonal g(x, t, t) is the denoiser.",
+        "The score comes from the same network: with denoising score matching the diagonal g(x, t, t) is the denoiser.",
         "Section 3.1 and 4.1, Equation 8",
         (
             Quantity(
@@ -278,7 +278,7 @@ FIGURES = (
         "diagonal-digits",
         "Root mean square error of the diagonal g(x, σ, σ) on digits against the noise level, with DSM and without; "
         "both axes are logarithmic.",
-        "Over the standard deviation of the pixels.",
+        "Errors are in units of the standard deviation of the pixels.",
         (digit_diagonal,),
         draw_digits,
     ),

@@ -71,7 +71,7 @@ FIGURES = (
         "sensitivity",
         "Error and sliced W2 distance of one jump, a point for each seed, for the official training and for three "
         "changes of it.",
-        "One thing at a time is changed.",
+        "Each row changes one thing in the official training; points are seeds.",
         (one_jump,),
         draw_sensitivity,
     ),

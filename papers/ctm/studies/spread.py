@@ -134,8 +134,8 @@ FIGURES = (
         "variance-of-gamma",
         "Variance of samples from a fixed state against γ, for the student and for exact jumps; both axes are "
         "logarithmic.",
-        "The noise that is added has the standard deviation γ s, and the jump that follows is smooth: the variance "
-        "grows as γ².",
+        "Medians over states. The noise that is added has the standard deviation γ s, and the jump that follows is "
+        "smooth: for small γ the variance grows as γ². At the largest the next term shows.",
         (spread,),
         draw_spread,
     ),
