@@ -64,6 +64,7 @@ def test_two_ray_workers_write_the_bytes_that_this_process_writes(toy: Any, tmp_
     assert set(started) <= {first, second, *map(str, specs)}
 
 
+@pytest.mark.slow
 def test_one_ray_worker_does_too_and_an_exception_there_fails_that_run_alone(toy: Any, tmp_path: Path) -> None:
     """The exception is not tried again, and one CPU is no obstacle to a run that takes two threads."""
     launch(toy.plan("small", BOTH), toy.store, progress=False)

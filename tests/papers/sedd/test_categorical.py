@@ -104,7 +104,7 @@ def test_the_race_cuts_the_tail_off_whole_samples_as_the_formula_says():
     same race keeps the law, and with it the entropy.
     """
     p0 = torch.tensor([0.55, 0.3, 0.1, 0.04, 0.01], dtype=torch.float64)
-    graph, noise, times, n = Absorbing(5), LogLinear(), reverse_times(96, 1e-3), 10_000
+    graph, noise, times, n = Absorbing(5), LogLinear(), reverse_times(96, 1e-3), 6_000
     base = base_law(graph, 1)
 
     def log_score(x_t: Tensor, sigma: Tensor) -> Tensor:
