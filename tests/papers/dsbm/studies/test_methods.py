@@ -17,7 +17,6 @@ from papers.dsbm.studies import methods as study
 from papers.dsbm.studies.methods import METHODS, learn
 from tests.papers.dsbm.cases import generator
 
-
 REPEATED = ("SB-CFM", "DSBM-IMF", "DSB")
 """One of each kind: of one pass, of bridge matching in passes, and of the older Schrödinger bridge."""
 
