@@ -1,4 +1,4 @@
-"""The digit classifier whose features the discriminator and the distance read. It is not the one that judges."""
+"""The digit classifier whose features the discriminator reads, and which guides. It is not the one that judges."""
 
 from __future__ import annotations
 

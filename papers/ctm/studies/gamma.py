@@ -1,9 +1,9 @@
 """Do more steps help, and for which γ (Section 3.3, Figure 7)?
 
-One student of the ring, without a discriminator, is sampled with 1 to 17 jumps. γ = 0 chains jumps that do not overlap;
-γ = 1 jumps to the data, adds noise and jumps again, as consistency models do, so that the errors of all jumps add up.
-The paper's curve for γ = 1 begins near 4, where its student with a discriminator would begin near 2: so it seems to be
-of one without, too.
+Students of the ring, and of digits, are sampled with 1 to 17 or 18 jumps; none has a discriminator. γ = 0 chains jumps
+that do not overlap; γ = 1 jumps to the data, adds noise and jumps again, as consistency models do, so that the errors
+of all jumps add up. The paper's curve for γ = 1 begins near 4, where its student with a discriminator would begin near
+2: so it seems to be of one without, too.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from common.training.stream import stream
 from papers.ctm.critic import CriticClassifier
 from papers.ctm.sampling import guided_sampling, sampling_times
 from papers.ctm.studies.drawing import mean_curve
-from papers.ctm.studies.image_quality import CHUNK, start
+from papers.ctm.studies.image_quality import CHUNK, SCALED_DOWN, start
 from papers.ctm.studies.images import (
     FLOOR,
     RENOISING,
@@ -43,7 +43,6 @@ from papers.ctm.studies.images import (
 )
 from papers.ctm.studies.looks import METHODS as LOOKS
 from papers.ctm.studies.methods import METHODS, student_config
-from papers.ctm.studies.one_step import SCALED_DOWN
 from papers.ctm.studies.students import trained, trained_student
 from papers.ctm.studies.teachers import GRID, TEACHERS, TeacherConfig
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from common.diffusion.schedule import edm_sigmas
 from common.diffusion.solvers import CountedDenoiser, heun
 from common.harness.studies.experiment import Grid, Need, Resources, Row, Run, at_least, experiment, one_of
+from common.harness.studies.measures import Measure, paired_ratio
 from common.metrics.frechet import frechet_distance, moments
 from common.training.stream import stream
 from papers.ctm.critic import CriticClassifier
@@ -193,3 +194,23 @@ def fd_witness(witness: CriticClassifier, samples: Tensor, images: Tensor) -> fl
 
     ours, data = moments(features(samples)), moments(features(images))
     return frechet_distance(ours.mean, ours.cov, data.mean, data.cov)
+
+
+def at(method: str, nfe: int, gamma: float = 0.0) -> dict[str, object]:
+    """The row of a student or teacher at some evaluations."""
+    return {"method": method, "nfe": nfe, "gamma": gamma}
+
+
+def fd_ratio(first: dict[str, object], second: dict[str, object]) -> Measure:
+    """The distance in one row over that in another."""
+    return paired_ratio("fd", first=first, second=second)
+
+
+SCALED_DOWN = (
+    "`small` has perceptrons on 8×8 scikit-learn digits, whose teacher is the exact denoiser, and U-Nets on MNIST at "
+    "16×16, whose teacher is a U-Net trained here and which see 22,400 images each: 40,000 do not fit the hour. The "
+    "paper has CIFAR-10. Trajectories of the teacher are solved once and stored, the distance is pseudo-Huber for "
+    "LPIPS, and the discriminator reads the features of a digit classifier, which is not the one that judges. Settings "
+    "come from pilots on seeds 100 and up."
+)
+"""How a claim about these students deviates from the paper."""

@@ -134,6 +134,17 @@ def _on_diagonal(column: str) -> Measure:
     return per_seed(lambda rows: float(rows[rows["t"] == rows["s"]][column].max()), (column, "t", "s"), student="ctm")
 
 
+def _trained_and_over_untrained(
+    column: str, what: str, of_what: str, metric: str, share: Criterion
+) -> tuple[Quantity, Quantity]:
+    tenth = Criterion(upper=0.1, reason="a tenth of the standard deviation")
+    over = f"{what} over that of an untrained student"
+    return (
+        Quantity(f"{what} {of_what}", jumps, _mean(column, "ctm"), tenth, metric=metric),
+        Quantity(over, jumps, _over_untrained(column), share, unit="×", scale="log"),
+    )
+
+
 SETTING = (
     "The ring of eight Gaussians with its exact denoiser as teacher, a perceptron of 128 units. Errors are root mean "
     "squares over the standard deviation at the end of the jump. "
@@ -143,22 +154,12 @@ CLAIMS = (
         "any-jump",
         "One network jumps from any noise level to any lower one along the trajectory.",
         "Section 3.1, Equations 3 and 4",
-        (
-            Quantity(
-                "error of a jump",
-                jumps,
-                _mean("error", "ctm"),
-                Criterion(upper=0.1, reason="a tenth of the standard deviation"),
-                metric="mean over pairs (t, s) of the relative error",
-            ),
-            Quantity(
-                "error over that of an untrained student",
-                jumps,
-                _over_untrained("error"),
-                Criterion(upper=0.25, reason="training, and not the form of G, makes it"),
-                unit="×",
-                scale="log",
-            ),
+        _trained_and_over_untrained(
+            "error",
+            "error",
+            "of a jump",
+            "mean over pairs (t, s) of the relative error",
+            Criterion(upper=0.25, reason="training, and not the form of G, makes it"),
         ),
         headline=True,
         excludes="an untrained student",
@@ -168,22 +169,12 @@ CLAIMS = (
         "semigroup",
         "Two jumps end where one does: G(G(x, t, u), u, s) = G(x, t, s).",
         "Section 3.1",
-        (
-            Quantity(
-                "distance of two jumps from one",
-                jumps,
-                _mean("defect", "ctm"),
-                Criterion(upper=0.1, reason="a tenth of the standard deviation"),
-                metric="mean over pairs (t, s) of the relative distance, root mean square over turns u",
-            ),
-            Quantity(
-                "distance over that of an untrained student",
-                jumps,
-                _over_untrained("defect"),
-                Criterion(upper=0.5, reason="half at the most: training, and not the form of G, makes it"),
-                unit="×",
-                scale="log",
-            ),
+        _trained_and_over_untrained(
+            "defect",
+            "distance",
+            "of two jumps from one",
+            "mean over pairs (t, s) of the relative distance, root mean square over turns u",
+            Criterion(upper=0.5, reason="half at the most: training, and not the form of G, makes it"),
         ),
         headline=True,
         excludes="an untrained student",

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.figure import Figure, Results
 from common.harness.studies.looks import legend, ticks
-from common.harness.studies.measures import Measure, paired_ratio, per_seed, pick
+from common.harness.studies.measures import Measure, per_seed, pick
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.study import Study
 from papers.ctm.published import FID_WITH_GAN, FID_WITHOUT_GAN
 from papers.ctm.studies.drawing import mean_curve, plain
-from papers.ctm.studies.image_quality import digit_quality
+from papers.ctm.studies.image_quality import SCALED_DOWN, at, digit_quality, fd_ratio
 from papers.ctm.studies.looks import METHODS
-from papers.ctm.studies.one_step import SCALED_DOWN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,18 +29,9 @@ MANY = 18
 """Steps of Table 3."""
 
 
-def _row(method: str, nfe: int) -> dict[str, object]:
-    return {"method": method, "nfe": nfe, "gamma": 0.0}
-
-
-def gain(column: str, with_it: str, without: str, nfe: int) -> Measure:
-    """The ratio of distances without over with."""
-    return paired_ratio(column, first=_row(without, nfe), second=_row(with_it, nfe))
-
-
 def gain_at_one_step(with_it: str, without: str) -> Measure:
     """What a loss takes off the distance at one step less what it takes off with many, as in Table 3."""
-    picks = tuple(_row(method, nfe) for nfe in (1, MANY) for method in (without, with_it))
+    picks = tuple(at(method, nfe) for nfe in (1, MANY) for method in (without, with_it))
 
     def difference(rows: pd.DataFrame) -> float:
         one_without, one_with, many_without, many_with = (float(pick(rows, which)["fd"].iloc[0]) for which in picks)
@@ -50,16 +40,16 @@ def gain_at_one_step(with_it: str, without: str) -> Measure:
     return per_seed(difference, ("fd",), picks)
 
 
-def overstated(method: str, other: str, column: str = "fd_witness") -> Measure:
+def overstated(method: str, other: str) -> Measure:
     """fd of `method` over that of `other` by the judge, over the same ratio by a witness, at one step."""
-    picks = (_row(method, 1), _row(other, 1))
+    picks = (at(method, 1), at(other, 1))
 
     def factor(rows: pd.DataFrame) -> float:
         own, its = (pick(rows, which) for which in picks)
         by_judge = float(own["fd"].iloc[0]) / float(its["fd"].iloc[0])
-        return by_judge / (float(own[column].iloc[0]) / float(its[column].iloc[0]))
+        return by_judge / (float(own["fd_witness"].iloc[0]) / float(its["fd_witness"].iloc[0]))
 
-    return per_seed(factor, ("fd", column), picks)
+    return per_seed(factor, ("fd", "fd_witness"), picks)
 
 
 CLAIMS = (
@@ -91,7 +81,7 @@ CLAIMS = (
             Quantity(
                 "without DSM over with it, 18 steps",
                 digit_quality,
-                gain("fd", "ctm", "without-dsm", MANY),
+                fd_ratio(at("without-dsm", MANY), at("ctm", MANY)),
                 Criterion(1.2, reason="a fifth at the least"),
                 metric="fd_digits without GAN",
                 unit="×",

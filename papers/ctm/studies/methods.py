@@ -162,5 +162,5 @@ def discriminator(config: StudentConfig, seeds: tuple[int, ...], run: Run) -> Pr
         backbone: nn.Module = JudgeTaps(load_classifier(made.dataset)).to(run.device)
     else:
         backbone = trained_reader(run.needs["critic"], run.device)
-    heads = [ProjectedHeads(backbone.channels, generator=stream(seed, HEADS)) for seed in seeds]  # type: ignore[arg-type]
+    heads = [ProjectedHeads(backbone.channels, generator=stream(seed, HEADS)) for seed in seeds]  # type: ignore[arg-type]  # torch does not type a module's attributes
     return ProjectedDiscriminator(backbone, Members(heads).stacked if len(heads) > 1 else heads[0]).to(run.device)

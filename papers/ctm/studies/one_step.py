@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from common.harness.studies.claims import Claim, Criterion, Quantity
 from common.harness.studies.figure import Figure, Results
 from common.harness.studies.looks import legend, ticks, tiles
-from common.harness.studies.measures import Measure, first_reached, paired_ratio, per_seed, pick
+from common.harness.studies.measures import Measure, first_reached, per_seed, pick
 from common.harness.studies.panels import finish, panels, where
 from common.harness.studies.statistics import student_t
 from common.harness.studies.study import Study
@@ -27,7 +27,7 @@ from papers.ctm.published import (
     NFE_TEACHER,
 )
 from papers.ctm.studies.drawing import mean_curve, plain
-from papers.ctm.studies.image_quality import TEACHER, digit_quality, mnist_quality
+from papers.ctm.studies.image_quality import SCALED_DOWN, TEACHER, at, digit_quality, fd_ratio, mnist_quality
 from papers.ctm.studies.images import reader_training
 from papers.ctm.studies.looks import METHODS
 from papers.ctm.studies.students import digit_adversaries, digit_students, image_adversaries, image_students
@@ -37,29 +37,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as MatplotlibFigure
 
-SCALED_DOWN = (
-    "`small` has perceptrons on 8×8 scikit-learn digits, whose teacher is the exact denoiser, and U-Nets on MNIST at "
-    "16×16, whose teacher is a U-Net trained here and which see 22,400 images each: 40,000 do not fit the hour. The "
-    "paper has CIFAR-10. Trajectories of the teacher are solved once and stored, the distance is pseudo-Huber for "
-    "LPIPS, and the discriminator reads the features of a digit classifier, which is not the one that judges. Settings "
-    "come from pilots on seeds 100 and up."
-)
-"""How a claim about these students deviates from the paper."""
-
-
-def _at(method: str, nfe: int, gamma: float = 0.0) -> dict[str, object]:
-    """The row of a student or teacher at some evaluations."""
-    return {"method": method, "nfe": nfe, "gamma": gamma}
-
-
-def ratio(first: dict[str, object], second: dict[str, object]) -> Measure:
-    return paired_ratio("fd", first=first, second=second)
-
 
 def worth(method: str) -> Measure:
     """The evaluations after which the teacher is first as good as the student with one; the most that were made, where
     it never is."""
-    picks = (_at(method, 1), {"method": TEACHER})
+    picks = (at(method, 1), {"method": TEACHER})
 
     def evaluations(rows: pd.DataFrame) -> float:
         own, curve = (pick(rows, which) for which in picks)
@@ -78,7 +60,7 @@ def _over_teacher(name: str, method: str, nfe: int, criterion: Criterion, fid: f
     return Quantity(
         name,
         mnist_quality,
-        ratio(_at(method, nfe), _at(TEACHER, NFE_TEACHER)),
+        fd_ratio(at(method, nfe), at(TEACHER, NFE_TEACHER)),
         criterion,
         expected=fid / FID_TEACHER_UNCONDITIONAL,
         metric=f"fd_mnist over the teacher's with {NFE_TEACHER}; CIFAR-10 has an FID of {fid} over "
@@ -145,7 +127,7 @@ CLAIMS = (
             Quantity(
                 "one step",
                 digit_quality,
-                ratio(_at("ctm", 1), _at("cd", 1)),
+                fd_ratio(at("ctm", 1), at("cd", 1)),
                 Criterion(upper=1.2, reason="within a fifth: seeds differ by a tenth (pilot)"),
                 expected=FID_WITHOUT_GAN[1] / FID_DISTILLATION_RERUN,
                 metric=f"fd_digits, CTM over consistency distillation; CIFAR-10 has an FID of {FID_WITHOUT_GAN[1]} "
@@ -156,7 +138,7 @@ CLAIMS = (
             Quantity(
                 "eight steps",
                 digit_quality,
-                ratio(_at("ctm", 8), _at("cd", 8, gamma=1.0)),
+                fd_ratio(at("ctm", 8), at("cd", 8, gamma=1.0)),
                 Criterion(upper=0.9, reason="better by a tenth at the least"),
                 metric="fd_digits, CTM with γ = 0 over consistency distillation with γ = 1, for which it is trained",
                 unit="×",
@@ -176,7 +158,7 @@ CLAIMS = (
             Quantity(
                 "without a teacher over with one",
                 digit_quality,
-                ratio(_at("no-teacher-gan", 1), _at("gan", 1)),
+                fd_ratio(at("no-teacher-gan", 1), at("gan", 1)),
                 Criterion(upper=1.3, reason="the paper's is 2.39 against 1.98, 1.2 times"),
                 expected=FID_WITHOUT_TEACHER / FID_UNCONDITIONAL[1],
                 metric=f"fd_digits with one step; CIFAR-10 has an FID of {FID_WITHOUT_TEACHER} over "

@@ -43,7 +43,7 @@ def first_stage(config: StudentConfig, seeds: tuple[int, ...], runs: tuple[Run, 
     device, students = runs[0].device, [untrained(config, seed) for seed in seeds]
     if not TEACHERS[config.teacher].exact:
         for each in students:
-            each.net.start_from(teacher_weights(runs[0].needs))  # type: ignore[operator]
+            each.net.start_from(teacher_weights(runs[0].needs))  # type: ignore[operator]  # torch does not type a module's attributes
     learner = begin(together(students).to(device), _how(config, config.steps, config.lr))
     draws, steps = _streams(seeds, TRAINING, device)
     for updates, lr, kept in ((config.steps, config.lr, BEGUN), (config.more, config.more_lr, ENDED)):

@@ -165,8 +165,7 @@ NETWORKS = "The networks are those of the checkerboard. "
 ROUGH = (
     "What the midpoint method saves on them depends on their training. In pilots on seeds from 100 on the ratio was "
     "0.65 to 0.7 with learning rates of 0.001 to 0.0015, with which fewer points come onto the board, and 0.85 to 0.9 "
-    "with the rate of 0.005 that is used. To tell 0.82 from 0.8 takes some forty seeds, which `gpu` has; `small` has "
-    "eight: more do not fit its hour. "
+    "with the rate of 0.005 that is used. "
 )
 ERROR = (
     "Evaluations are compared where the root mean square error is 1 % of the data's standard deviation, by log-log "

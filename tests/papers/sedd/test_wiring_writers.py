@@ -65,7 +65,7 @@ def test_writers_need_their_seeds_network_and_texts_a_judge_of_another_seed() ->
         assert needs["model"].experiment is needs["judge"].experiment is training.training
         assert (needs["model"].config, needs["model"].seed) == (replace(trained, model=config.model), 3)
         assert needs["judge"].config == replace(trained, model="ar", steps=2 * trained.steps)
-        assert needs["judge"].seed not in range(training.training.presets["small"].seeds)
+        assert needs["judge"].seed not in training.training.presets["small"].each_seed
     for config in generation.generation.presets["quick"].configs:
         assert set(generation.generation.needs(config, 3)) == {"model"}
     small = sentence.sentence.presets["small"].configs
